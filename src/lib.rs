@@ -1,0 +1,3 @@
+//! p2pshare
+
+pub mod proto;

@@ -1,0 +1,54 @@
+//! The protocol, pure: no sockets, files, clock or async. Time and randomness are arguments,
+//! outputs are values. Nothing here knows of the layers above; `PROTOCOL.md` is its
+//! specification and `tests/vectors` its proof.
+//!
+//! * [`code`] and [`words`]: what a person types
+//! * [`pake`], [`pairing`], [`seal`], [`signal`]: from a code to sealed signalling
+//! * [`binding`]: proof, on every lane, that the peer is the one who knew the code
+//! * [`wire`], [`frame`]: bytes and messages
+//! * [`name`], [`manifest`], [`digest`]: what is sent, under which names, and its hashes
+//! * [`sender`], [`receiver`]: the two machines of a transfer
+
+pub mod binding;
+pub mod code;
+pub mod digest;
+pub mod frame;
+pub mod manifest;
+pub mod name;
+pub mod pairing;
+pub mod pake;
+pub mod receiver;
+pub mod seal;
+pub mod sender;
+pub mod signal;
+pub mod wire;
+pub mod words;
+
+/// Which end of a transfer this is. The sender offers, creates the channels and leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Offers files.
+    Sender,
+    /// Takes files.
+    Receiver,
+}
+
+impl Role {
+    /// The end on the other side.
+    #[must_use]
+    pub fn peer(self) -> Self {
+        match self {
+            Self::Sender => Self::Receiver,
+            Self::Receiver => Self::Sender,
+        }
+    }
+
+    /// The name that goes into keys and tags.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Sender => "sender",
+            Self::Receiver => "receiver",
+        }
+    }
+}
