@@ -1,3 +1,5 @@
 //! p2pshare
 
+pub mod disk;
+pub mod net;
 pub mod proto;

@@ -1,0 +1,351 @@
+//! Every sentence that a user can read about a failure, what to do about it, and the exit code:
+//! one table, [`Error::told`].
+
+use std::{fmt, path::Path};
+
+use p2pshare_signal::protocol::Refusal;
+
+use crate::{
+    disk::{sink::SinkError, source::SourceError},
+    net::{peer::PeerError, rendezvous::RendezvousError},
+    proto::{
+        code::CodeError,
+        frame::Reason,
+        name::{HostileName, shown},
+        pairing::PairingError,
+    },
+    session::event::Interrupt,
+};
+
+/// Why a transfer, or the way to one, came to nothing.
+#[derive(Debug)]
+pub enum Error {
+    /// What was typed is not a code.
+    Code(CodeError),
+    /// Options that do not go together, or a configuration that makes no sense.
+    Usage(String),
+    /// The file cannot be sent.
+    Source(SourceError),
+    /// The file cannot be received.
+    Sink(SinkError),
+    /// No server to meet at.
+    Server(RendezvousError),
+    /// The sender's own server cannot be started.
+    Embedded(std::io::Error),
+    /// Nobody announces the code's nameplate on this LAN.
+    NotOnLan,
+    /// The server went away before the two ends had found each other.
+    ServerLost,
+    /// The other end vanished before the two ends had found each other.
+    PeerVanished,
+    /// The words are wrong, or somebody interferes.
+    WrongCode,
+    /// The third wrong code in one run of the sender.
+    TooManyWrongCodes,
+    /// The other end is of another version.
+    Version,
+    /// Something was changed on its way through the server.
+    Tampered,
+    /// The peer could not prove on a lane that it is the right one.
+    Unbound,
+    /// No PeerConnection can be made on this machine.
+    Peer(PeerError),
+    /// No path between the two ends was found.
+    NoPath,
+    /// The path broke.
+    PathLost,
+    /// The user said no, here.
+    DeclinedHere,
+    /// The user found the verifier words to differ.
+    WordsDiffer,
+    /// The other end gave up.
+    PeerGaveUp(Reason),
+    /// What arrived is not what was sent.
+    Corrupt,
+    /// The sender offers a name that could escape the folder.
+    UnsafeName(HostileName),
+    /// The other end broke the protocol.
+    Violation(String),
+    /// Told to stop.
+    Interrupted(Interrupt),
+}
+
+/// What a user reads of an error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// What happened, in one sentence.
+    pub sentence: String,
+    /// What to do about it.
+    pub hint: Option<&'static str>,
+    /// The process's exit code.
+    pub exit: u8,
+}
+
+const SEND_AGAIN: &str = "start the transfer again with a new code";
+const NEW_CODE: &str = "ask the sender for a new code; each works once";
+
+impl Error {
+    /// The sentence, the hint and the exit code.
+    #[must_use]
+    pub fn told(&self) -> Told {
+        let told = |sentence: &str, hint, exit| Told { sentence: sentence.to_owned(), hint, exit };
+        match self {
+            Self::Code(error) => {
+                told(&format!("This is not a code: {error}."), Some("a code looks like 7-crossover-clockwork-banjo"), 2)
+            }
+            Self::Usage(what) => told(&format!("{what}."), Some("p2pshare --help shows what can be said"), 2),
+            Self::Source(error) => source(error),
+            Self::Sink(error) => sink(error),
+            Self::Server(error) => server(error),
+            Self::Embedded(error) => told(
+                &format!("No rendezvous server can be started on this machine: {error}."),
+                Some("use one elsewhere with --server"),
+                3,
+            ),
+            Self::NotOnLan => told(
+                "Nobody on this network waits with that code.",
+                Some("is the sender running, and on the same network? If multicast is blocked, type the code with @host:port as the sender shows it"),
+                4,
+            ),
+            Self::ServerLost => told(
+                "The rendezvous server went away before the connection was made.",
+                Some(SEND_AGAIN),
+                3,
+            ),
+            Self::PeerVanished => {
+                told("The other end went away before the connection was made.", Some(SEND_AGAIN), 8)
+            }
+            Self::WrongCode => told("The code is wrong, or somebody interfered.", Some(NEW_CODE), 5),
+            Self::TooManyWrongCodes => told(
+                "Three receivers came with a wrong code; nothing was sent.",
+                Some("somebody may be guessing: send again, and tell the code over another channel"),
+                5,
+            ),
+            Self::Version => told(
+                "The other end speaks another version of the protocol.",
+                Some("use the same release of p2pshare on both ends"),
+                1,
+            ),
+            Self::Tampered => told(
+                "What came through the rendezvous server was changed on its way; nothing was sent.",
+                Some("do not trust that server or network; use another with --server"),
+                9,
+            ),
+            Self::Unbound => told(
+                "The other end could not prove that it knows the code; nothing was sent.",
+                Some("somebody may stand between the two ends; try another network or server"),
+                9,
+            ),
+            Self::Peer(error) => told(&format!("No connection can be made on this machine: {error}."), None, 7),
+            Self::NoPath => told(
+                "No path to the other end was found.",
+                Some("a firewall or NAT is in the way: put both ends on one network, or use a server with a relay"),
+                7,
+            ),
+            Self::PathLost => told("The connection to the other end was lost.", Some(SEND_AGAIN), 8),
+            Self::DeclinedHere => told("Declined; nothing was received.", None, 6),
+            Self::WordsDiffer => told(
+                "The verifier words differ; nothing was sent.",
+                Some("somebody stands between the two ends: do not use this network or server"),
+                9,
+            ),
+            Self::PeerGaveUp(reason) => peer(*reason),
+            Self::Corrupt => told(
+                "What arrived is not what was sent; it was thrown away.",
+                Some(SEND_AGAIN),
+                9,
+            ),
+            Self::UnsafeName(why) => told(
+                &format!("The sender offers {why}; nothing was received."),
+                Some("do not trust this sender"),
+                12,
+            ),
+            Self::Violation(what) => told(
+                &format!("The other end broke the protocol: {what}."),
+                Some("use the same release of p2pshare on both ends"),
+                1,
+            ),
+            Self::Interrupted(Interrupt::Interrupted) => told("Interrupted.", None, 130),
+            Self::Interrupted(Interrupt::Terminated) => told("Terminated.", None, 143),
+        }
+    }
+
+    /// What the other end is told, where that is for this end to say.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Source(_) => Reason::SourceChanged,
+            Self::Sink(_) => Reason::Disk,
+            Self::DeclinedHere => Reason::Declined,
+            Self::Interrupted(_) => Reason::Interrupted,
+            Self::Corrupt | Self::Tampered | Self::Unbound | Self::WordsDiffer => Reason::Verification,
+            Self::UnsafeName(_) => Reason::UnsafeName,
+            Self::Violation(_) => Reason::Protocol,
+            _ => Reason::Other,
+        }
+    }
+}
+
+fn source(error: &SourceError) -> Told {
+    let (sentence, hint, exit) = match error {
+        SourceError::Read { path, error } => (format!("Cannot read {}: {error}.", of(path)), None, 11),
+        SourceError::NotAFile(path) => (
+            format!("{} is not a regular file.", of(path)),
+            Some("this version sends one file; pack a folder into one first"),
+            2,
+        ),
+        SourceError::Name { path, why } => (
+            format!("The name of {} cannot be sent: {why}.", of(path)),
+            Some("give the file another name"),
+            2,
+        ),
+        SourceError::NotUtf8(path) => (
+            format!("The name of {} is not UTF-8.", of(path)),
+            Some("give the file another name"),
+            2,
+        ),
+        SourceError::Changed(path) => (
+            format!("{} changed while it was sent; nothing was kept.", of(path)),
+            Some("send it again when nothing writes to it any more"),
+            11,
+        ),
+    };
+    Told { sentence, hint, exit }
+}
+
+fn sink(error: &SinkError) -> Told {
+    let (sentence, hint, exit) = match error {
+        SinkError::Folder { path, error } => (
+            format!("Cannot write into {}: {error}.", of(path)),
+            Some("choose another folder with -o"),
+            10,
+        ),
+        SinkError::Write { path, error } => (
+            format!("Cannot write {}: {error}.", of(path)),
+            Some("make room, or choose another folder with -o"),
+            10,
+        ),
+        SinkError::NoRoom { needed, free } => (
+            format!("The file has {needed} bytes and only {free} are free."),
+            Some("make room, or choose another folder with -o"),
+            10,
+        ),
+        SinkError::Target(path) => (
+            format!("{} cannot be the name of a file.", of(path)),
+            Some("-o takes a folder that exists, or the name that the file is to have"),
+            2,
+        ),
+    };
+    Told { sentence, hint, exit }
+}
+
+fn server(error: &RendezvousError) -> Told {
+    let (sentence, hint, exit) = match error {
+        RendezvousError::Unreachable { address, error } => (
+            format!("The rendezvous server {address} cannot be reached: {error}."),
+            Some("check the address and the network, or leave --server out to meet on this LAN"),
+            3,
+        ),
+        RendezvousError::Refused(Refusal::NoSuchCode) => {
+            ("The server knows no such code: it never was, was used, or expired.".to_owned(), Some(NEW_CODE), 4)
+        }
+        RendezvousError::Refused(Refusal::NameplateTaken) => (
+            "The server has that number in use, or had it a short while ago.".to_owned(),
+            Some("choose another number with --code, or leave --code out"),
+            4,
+        ),
+        RendezvousError::Refused(Refusal::Full | Refusal::TooManyRooms) => (
+            "The server takes no more transfers at the moment.".to_owned(),
+            Some("try again later, or use another server"),
+            3,
+        ),
+        RendezvousError::Refused(_) | RendezvousError::Nonsense => (
+            "The server does not behave as a rendezvous server of this version does.".to_owned(),
+            Some("check the address, and that both are of the same release"),
+            3,
+        ),
+        RendezvousError::Expired => (
+            "Nobody came before the code expired.".to_owned(),
+            Some("send again; --ttl makes a code live longer"),
+            4,
+        ),
+    };
+    Told { sentence, hint, exit }
+}
+
+fn peer(reason: Reason) -> Told {
+    let (sentence, hint, exit) = match reason {
+        Reason::Interrupted => ("The other end was stopped by its user.", Some(SEND_AGAIN), 8),
+        Reason::Declined => ("The receiver declined the file.", None, 6),
+        Reason::Disk => ("The receiver cannot write the file.", Some("ask them to look at their screen"), 8),
+        Reason::SourceChanged => {
+            ("The file changed, or could not be read, while it was sent.", Some(SEND_AGAIN), 11)
+        }
+        Reason::Verification => {
+            ("What arrived was not what was sent, or the verifier words differed.", Some(SEND_AGAIN), 9)
+        }
+        Reason::UnsafeName => ("The receiver does not take a file of that name.", Some("give the file another name"), 12),
+        Reason::TargetExists => ("The receiver keeps the file of that name which it has.", None, 13),
+        Reason::Protocol => (
+            "The other end did not understand this one.",
+            Some("use the same release of p2pshare on both ends"),
+            1,
+        ),
+        Reason::Other => ("The other end gave up.", Some("ask them to look at their screen"), 1),
+    };
+    Told { sentence: sentence.to_owned(), hint, exit }
+}
+
+/// A path as a terminal may see it.
+fn of(path: &Path) -> String {
+    shown(&path.to_string_lossy())
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.told().sentence)
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<CodeError> for Error {
+    fn from(error: CodeError) -> Self {
+        Self::Code(error)
+    }
+}
+
+impl From<SourceError> for Error {
+    fn from(error: SourceError) -> Self {
+        Self::Source(error)
+    }
+}
+
+impl From<SinkError> for Error {
+    fn from(error: SinkError) -> Self {
+        Self::Sink(error)
+    }
+}
+
+impl From<RendezvousError> for Error {
+    fn from(error: RendezvousError) -> Self {
+        Self::Server(error)
+    }
+}
+
+impl From<PeerError> for Error {
+    fn from(error: PeerError) -> Self {
+        Self::Peer(error)
+    }
+}
+
+impl From<PairingError> for Error {
+    fn from(error: PairingError) -> Self {
+        match error {
+            PairingError::Version => Self::Version,
+            PairingError::WrongCode | PairingError::Malformed(_) | PairingError::OutOfTurn => {
+                Self::WrongCode
+            }
+        }
+    }
+}

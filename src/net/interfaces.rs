@@ -1,0 +1,124 @@
+//! The machine's addresses: which to gather candidates on, and which to name to a person.
+//!
+//! Enumerated here because a wildcard bind in the `webrtc` crate skips loopback and link-local
+//! addresses, which are all that a lone machine or a bare cable has.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6, UdpSocket};
+
+use if_addrs::{IfAddr, Interface};
+
+/// The most addresses that candidates are gathered on: with as many on the other side this is
+/// already 64 pairs to check.
+const MOST: usize = 8;
+
+/// One UDP address with port 0 for every address that a peer might reach: loopback only when
+/// there is nothing else.
+#[must_use]
+pub fn gather() -> Vec<SocketAddr> {
+    let mut interfaces = up();
+    interfaces.sort_by_key(rank);
+    let usable = |interface: &&Interface| !interface.is_loopback();
+    let mut addresses: Vec<_> =
+        interfaces.iter().filter(usable).map(socket_address).filter(can_bind).take(MOST).collect();
+    if addresses.is_empty() {
+        addresses = interfaces.iter().map(socket_address).filter(can_bind).take(MOST).collect();
+    }
+    if addresses.is_empty() {
+        addresses.push((Ipv4Addr::LOCALHOST, 0).into());
+    }
+    addresses
+}
+
+/// The address that a person on this LAN would type: with its zone if it needs one.
+#[must_use]
+pub fn contact() -> Option<SocketAddr> {
+    let mut interfaces = up();
+    interfaces.sort_by_key(rank);
+    interfaces.iter().find(|interface| !interface.is_loopback()).map(socket_address)
+}
+
+/// Whether there is any address but loopback.
+#[must_use]
+pub fn has_network() -> bool {
+    up().iter().any(|interface| !interface.is_loopback())
+}
+
+/// Whether an address is on this LAN as far as a person is concerned: a private, link-local or
+/// own one, or in the subnet of an interface.
+#[must_use]
+pub fn is_near(address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    let is_private = match address {
+        IpAddr::V4(v4) => v4.is_private() || v4.is_link_local() || v4.is_loopback(),
+        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_unicast_link_local() || v6.is_loopback(),
+    };
+    is_private || up().iter().any(|interface| is_in_subnet(&interface.addr, address))
+}
+
+fn is_in_subnet(interface: &IfAddr, address: IpAddr) -> bool {
+    match (interface, address) {
+        (IfAddr::V4(v4), IpAddr::V4(address)) => v4.ip & v4.netmask == address & v4.netmask,
+        (IfAddr::V6(v6), IpAddr::V6(address)) => v6.ip & v6.netmask == address & v6.netmask,
+        _ => false,
+    }
+}
+
+fn up() -> Vec<Interface> {
+    if_addrs::get_if_addrs().unwrap_or_default().into_iter().filter(Interface::is_oper_up).collect()
+}
+
+/// Addresses that reach farther come first, IPv4 before IPv6 since it is easier to type, and
+/// those of virtual machines last.
+fn rank(interface: &Interface) -> (bool, bool, bool) {
+    let virtual_prefixes = ["docker", "br-", "veth", "virbr", "vboxnet", "vmnet", "lxc"];
+    let is_virtual = virtual_prefixes.iter().any(|prefix| interface.name.starts_with(prefix));
+    (is_virtual, interface.is_link_local(), interface.ip().is_ipv6())
+}
+
+/// Link-local addresses of IPv6 mean nothing without their interface.
+fn socket_address(interface: &Interface) -> SocketAddr {
+    match &interface.addr {
+        IfAddr::V6(v6) if v6.is_link_local() => {
+            SocketAddrV6::new(v6.ip, 0, 0, interface.index.unwrap_or_default()).into()
+        }
+        address => SocketAddr::new(address.ip(), 0),
+    }
+}
+
+/// An IPv6 address that is still checked for duplicates cannot be bound yet.
+fn can_bind(address: &SocketAddr) -> bool {
+    UdpSocket::bind(address).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_always_something_to_gather_on() {
+        let addresses = gather();
+        assert!(!addresses.is_empty() && addresses.len() <= MOST);
+        let loopback = addresses.iter().filter(|address| address.ip().is_loopback()).count();
+        assert!(loopback == 0 || loopback == addresses.len(), "{addresses:?}");
+    }
+
+    #[test]
+    fn private_link_local_and_own_addresses_are_near() {
+        for near in [
+            "10.1.2.3",
+            "192.168.0.1",
+            "169.254.9.9",
+            "127.0.0.1",
+            "fe80::1",
+            "fd00::1",
+            "::1",
+            "::ffff:10.0.0.1",
+        ] {
+            assert!(is_near(near.parse().unwrap()), "{near}");
+        }
+        for far in ["8.8.8.8", "2001:db8::1", "172.32.0.1"] {
+            assert!(!is_near(far.parse().unwrap()), "{far}");
+        }
+        assert!(up().iter().all(|interface| is_near(interface.ip())));
+    }
+}

@@ -1,0 +1,112 @@
+//! A lane: an ordered, reliable way to send messages to the peer. Today a data channel.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use tokio::{sync::mpsc, task::JoinHandle};
+use webrtc::data_channel::{DataChannel, DataChannelEvent};
+
+/// Messages that may wait for the session, which takes them at once; the payload among them is
+/// bounded further by credit.
+const QUEUE: usize = 256;
+
+/// How often a lane is asked whether everything has left.
+const DRAIN_STEP: Duration = Duration::from_millis(2);
+
+/// The lane is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the connection to the peer is closed")]
+pub struct Closed;
+
+/// What happens on a lane.
+#[derive(Debug)]
+pub enum LaneEvent {
+    /// Messages can be sent.
+    Open,
+    /// A message arrived.
+    Message(Bytes),
+    /// Nothing follows.
+    Closed,
+}
+
+/// The end that sends.
+#[derive(Clone)]
+pub struct LaneSender {
+    channel: Arc<dyn DataChannel>,
+}
+
+/// The end that receives.
+#[derive(Debug)]
+pub struct LaneReceiver {
+    events: mpsc::Receiver<LaneEvent>,
+    task: JoinHandle<()>,
+}
+
+/// Makes a lane of a data channel.
+#[must_use]
+pub fn lane(channel: Arc<dyn DataChannel>) -> (LaneSender, LaneReceiver) {
+    let (forward, events) = mpsc::channel(QUEUE);
+    let task = tokio::spawn(pump(channel.clone(), forward));
+    (LaneSender { channel }, LaneReceiver { events, task })
+}
+
+/// Takes messages from the library as they come: a channel that is not polled closes its window.
+async fn pump(channel: Arc<dyn DataChannel>, forward: mpsc::Sender<LaneEvent>) {
+    while let Some(event) = channel.poll().await {
+        let event = match event {
+            DataChannelEvent::OnOpen => LaneEvent::Open,
+            DataChannelEvent::OnMessage(message) => LaneEvent::Message(message.data.freeze()),
+            DataChannelEvent::OnClose => break,
+            _ => continue,
+        };
+        if forward.send(event).await.is_err() {
+            return;
+        }
+    }
+    // The session may have ended already.
+    let _ = forward.send(LaneEvent::Closed).await;
+}
+
+impl LaneSender {
+    /// Sends a message, as soon as what waits before it is below the limit.
+    ///
+    /// # Errors
+    /// [`Closed`] when the lane is.
+    pub async fn send(&self, message: BytesMut) -> Result<(), Closed> {
+        self.channel.send(message).await.map_err(|error| {
+            tracing::debug!(%error, "send");
+            Closed
+        })
+    }
+
+    /// Bytes that the peer has not acknowledged.
+    pub async fn outstanding(&self) -> usize {
+        self.channel.outstanding_bytes().await.unwrap_or_default()
+    }
+
+    /// Waits until the peer has acknowledged everything; for ever if it never does.
+    pub async fn drained(&self) {
+        while self.outstanding().await > 0 {
+            tokio::time::sleep(DRAIN_STEP).await;
+        }
+    }
+}
+
+impl std::fmt::Debug for LaneSender {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LaneSender(..)")
+    }
+}
+
+impl LaneReceiver {
+    /// The next thing that happens; [`LaneEvent::Closed`] again and again at the end.
+    pub async fn next(&mut self) -> LaneEvent {
+        self.events.recv().await.unwrap_or(LaneEvent::Closed)
+    }
+}
+
+impl Drop for LaneReceiver {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}

@@ -1,0 +1,362 @@
+//! A PeerConnection: from descriptions and candidates to two open data channels.
+//!
+//! The sender offers; both channels are negotiated beforehand (ids 0 and 1), so they are open as
+//! soon as the association is. Nothing here decides whether the peer is the right one, beyond
+//! giving its certificate's fingerprint; the session does.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use rtc::ice::mdns::MulticastDnsMode;
+use sha2::{Digest, Sha256};
+use tokio::sync::mpsc;
+use webrtc::{
+    data_channel::RTCDataChannelInit,
+    peer_connection::{
+        PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCConfigurationBuilder,
+        RTCIceCandidateInit, RTCIceCandidateType, RTCIceGatheringState, RTCPeerConnectionIceEvent,
+        RTCPeerConnectionState, RTCSessionDescription, SettingEngine, SettingEngineBuilder,
+    },
+};
+
+use super::{
+    interfaces,
+    lane::{LaneReceiver, LaneSender, lane},
+    sdp::{self, BadSdp},
+    sockets::{Hurry, TunedRuntime, fitting_window},
+};
+use crate::proto::signal::{Candidate, CandidateKind, Description};
+
+/// Bytes that a lane may have handed to the library and not acknowledged by the peer; enough for
+/// loopback and a LAN, and all that a transfer can lose to its sender's memory.
+const SEND_BUFFER: usize = 2 * 1024 * 1024;
+
+/// Connectivity checks follow each other this closely; the library's own 200 ms would be waited
+/// for at every step of the set-up.
+const CHECK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Checks before a pair is given up: 10 s worth.
+const CHECKS: u16 = 500;
+
+/// Silence after which the path counts as disconnected, and after that as failed.
+const DISCONNECTED_AFTER: Duration = Duration::from_secs(5);
+const FAILED_AFTER: Duration = Duration::from_secs(5);
+const KEEPALIVE: Duration = Duration::from_secs(1);
+
+/// A relayed pair is taken when no direct one was found for this long.
+const RELAY_PATIENCE: Duration = Duration::from_millis(300);
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum PeerError {
+    /// The library says so.
+    #[error("{0}")]
+    Library(#[from] webrtc::error::Error),
+    /// The library's SDP has changed its shape.
+    #[error(transparent)]
+    Sdp(#[from] BadSdp),
+    /// The peer has shown no certificate.
+    #[error("the peer has shown no certificate")]
+    NoCertificate,
+}
+
+/// What happens to a PeerConnection.
+#[derive(Debug)]
+pub enum PeerEvent {
+    /// An address of ours, for the peer.
+    Candidate(Candidate),
+    /// No more addresses follow.
+    Gathered,
+    /// The path is lost for good.
+    Lost,
+}
+
+/// How the bytes travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Path {
+    /// Within a LAN or one machine.
+    Lan,
+    /// Straight, but from network to network.
+    Direct,
+    /// Through a relay.
+    Relay,
+}
+
+/// One end of a connection that is being made or stands.
+pub struct Peer {
+    connection: Arc<dyn PeerConnection>,
+    hurry: Hurry,
+    /// What happens to it.
+    pub events: mpsc::UnboundedReceiver<PeerEvent>,
+}
+
+/// A channel as its two ends.
+pub type Channel = (LaneSender, LaneReceiver);
+
+/// The channels that every connection has.
+#[derive(Debug)]
+pub struct Channels {
+    /// Lane 0.
+    pub control: Channel,
+    /// Lane 1.
+    pub data: Channel,
+}
+
+impl Peer {
+    /// Prepares a connection that this end offers.
+    ///
+    /// # Errors
+    /// [`PeerError`] when the machine cannot do it.
+    pub async fn offer() -> Result<(Self, Channels, Description), PeerError> {
+        let (peer, channels) = Self::build().await?;
+        let offer = peer.connection.create_offer(None).await?;
+        let description = sdp::parse(&offer.sdp)?;
+        peer.connection.set_local_description(offer).await?;
+        Ok((peer, channels, description))
+    }
+
+    /// Prepares a connection that the other end has offered.
+    ///
+    /// # Errors
+    /// [`PeerError`] when the machine cannot do it.
+    pub async fn answer(offer: &Description) -> Result<(Self, Channels, Description), PeerError> {
+        let (peer, channels) = Self::build().await?;
+        let offer = RTCSessionDescription::offer(sdp::render(offer))?;
+        peer.connection.set_remote_description(offer).await?;
+        let answer = peer.connection.create_answer(None).await?;
+        let description = sdp::parse(&answer.sdp)?;
+        peer.connection.set_local_description(answer).await?;
+        Ok((peer, channels, description))
+    }
+
+    async fn build() -> Result<(Self, Channels), PeerError> {
+        let (runtime, hurry) = TunedRuntime::new();
+        let (forward, events) = mpsc::unbounded_channel();
+        let connection: Arc<dyn PeerConnection> = Arc::new(
+            PeerConnectionBuilder::new()
+                .with_configuration(RTCConfigurationBuilder::default().build())
+                .with_setting_engine(settings())
+                .with_runtime(runtime)
+                .with_handler(Arc::new(Forward(forward)))
+                .with_udp_addrs(interfaces::gather())
+                .with_data_channel_send_buffer_limit(SEND_BUFFER)
+                .build()
+                .await?,
+        );
+        let control = negotiated(&*connection, "control", 0).await?;
+        let data = negotiated(&*connection, "data", 1).await?;
+        Ok((Self { connection, hurry, events }, Channels { control, data }))
+    }
+
+    /// Takes the peer's answer to the offer.
+    ///
+    /// # Errors
+    /// [`PeerError`] when the library refuses it.
+    pub async fn accept(&self, answer: &Description) -> Result<(), PeerError> {
+        let answer = RTCSessionDescription::answer(sdp::render(answer))?;
+        Ok(self.connection.set_remote_description(answer).await?)
+    }
+
+    /// Takes an address of the peer; one that the library cannot use is passed over.
+    pub async fn add_candidate(&self, candidate: &Candidate) {
+        let init = RTCIceCandidateInit {
+            candidate: sdp::render_candidate(candidate),
+            sdp_mid: Some("0".to_owned()),
+            sdp_mline_index: Some(0),
+            ..Default::default()
+        };
+        if let Err(error) = self.connection.add_ice_candidate(init).await {
+            tracing::debug!(%error, "candidate");
+        }
+    }
+
+    /// The driver need not hurry any more: the channels are open.
+    pub fn opened(&self) {
+        self.hurry.over();
+    }
+
+    /// SHA-256 of the certificate that the peer has shown.
+    ///
+    /// # Errors
+    /// [`PeerError::NoCertificate`] before the DTLS handshake is over.
+    pub async fn fingerprint(&self) -> Result<[u8; 32], PeerError> {
+        let sctp = self.connection.sctp().await.ok_or(PeerError::NoCertificate)?;
+        let certificates = sctp.transport().get_remote_certificates().await?;
+        let certificate = certificates.first().ok_or(PeerError::NoCertificate)?;
+        Ok(Sha256::digest(certificate).into())
+    }
+
+    /// How the bytes travel; a guess of [`Path::Direct`] when the library does not say.
+    pub async fn path(&self) -> Path {
+        self.selected_path().await.unwrap_or(Path::Direct)
+    }
+
+    async fn selected_path(&self) -> Option<Path> {
+        let sctp = self.connection.sctp().await?;
+        let ice = sctp.transport().ice_transport();
+        let pair = ice.get_selected_candidate_pair().await.ok()??;
+        let ends = [pair.local(), pair.remote()];
+        if ends.iter().any(|end| end.typ == RTCIceCandidateType::Relay) {
+            return Some(Path::Relay);
+        }
+        let peer: IpAddr = pair.remote().address.parse().ok()?;
+        Some(if interfaces::is_near(peer) { Path::Lan } else { Path::Direct })
+    }
+
+    /// Closes the connection; what is still queued is lost.
+    pub async fn close(self) {
+        if let Err(error) = self.connection.close().await {
+            tracing::debug!(%error, "close");
+        }
+    }
+}
+
+impl std::fmt::Debug for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Peer(..)")
+    }
+}
+
+fn settings() -> SettingEngine {
+    SettingEngineBuilder::new()
+        .with_ice_timeouts(Some(DISCONNECTED_AFTER), Some(FAILED_AFTER), Some(KEEPALIVE))
+        .with_ice_connection_attempts(Some(CHECK_INTERVAL), Some(CHECKS))
+        .with_srflx_acceptance_min_wait(Some(Duration::ZERO))
+        .with_prflx_acceptance_min_wait(Some(Duration::ZERO))
+        .with_relay_acceptance_min_wait(Some(RELAY_PATIENCE))
+        // Both ends name their addresses; only a browser hides them behind mDNS names.
+        .with_multicast_dns_mode(MulticastDnsMode::Disabled)
+        .with_include_loopback_candidate(true)
+        .with_sctp_max_receive_buffer_size(fitting_window())
+        .build()
+}
+
+async fn negotiated(
+    connection: &dyn PeerConnection,
+    label: &str,
+    id: u16,
+) -> Result<Channel, PeerError> {
+    let options =
+        RTCDataChannelInit { ordered: true, negotiated: Some(id), ..RTCDataChannelInit::default() };
+    Ok(lane(connection.create_data_channel(label, Some(options)).await?))
+}
+
+/// Forwards what the library calls back with; it is awaited on the driver's task.
+struct Forward(mpsc::UnboundedSender<PeerEvent>);
+
+impl Forward {
+    fn tell(&self, event: PeerEvent) {
+        // Nobody listens once the session has ended.
+        let _ = self.0.send(event);
+    }
+}
+
+#[async_trait]
+impl PeerConnectionEventHandler for Forward {
+    async fn on_ice_candidate(&self, event: RTCPeerConnectionIceEvent) {
+        let found = &event.candidate;
+        let kind = match found.typ {
+            RTCIceCandidateType::Host => CandidateKind::Host,
+            RTCIceCandidateType::Srflx => CandidateKind::ServerReflexive,
+            RTCIceCandidateType::Prflx => CandidateKind::PeerReflexive,
+            RTCIceCandidateType::Relay => CandidateKind::Relay,
+            _ => return,
+        };
+        let foundation = found.foundation.as_str().try_into();
+        let host = found.address.as_str().try_into();
+        if let (Ok(foundation), Ok(host)) = (foundation, host) {
+            let (priority, port) = (found.priority, found.port);
+            self.tell(PeerEvent::Candidate(Candidate { foundation, priority, host, port, kind }));
+        }
+    }
+
+    async fn on_ice_gathering_state_change(&self, state: RTCIceGatheringState) {
+        if state == RTCIceGatheringState::Complete {
+            self.tell(PeerEvent::Gathered);
+        }
+    }
+
+    async fn on_connection_state_change(&self, state: RTCPeerConnectionState) {
+        tracing::debug!(?state, "peer connection");
+        if matches!(state, RTCPeerConnectionState::Failed | RTCPeerConnectionState::Closed) {
+            self.tell(PeerEvent::Lost);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::{Bytes, BytesMut};
+
+    use super::*;
+    use crate::net::lane::LaneEvent;
+
+    async fn hand_over(from: &mut Peer, to: &Peer) {
+        while let Some(event) = from.events.recv().await {
+            match event {
+                PeerEvent::Candidate(candidate) => to.add_candidate(&candidate).await,
+                PeerEvent::Gathered => return,
+                PeerEvent::Lost => panic!("lost"),
+            }
+        }
+    }
+
+    async fn open(lane: &mut LaneReceiver) {
+        assert!(matches!(lane.next().await, LaneEvent::Open));
+    }
+
+    async fn connected() -> ((Peer, Channels), (Peer, Channels), [Description; 2]) {
+        let (mut offerer, mut ours, offer) = Peer::offer().await.unwrap();
+        let (mut answerer, mut theirs, answer) = Peer::answer(&offer).await.unwrap();
+        offerer.accept(&answer).await.unwrap();
+        hand_over(&mut offerer, &answerer).await;
+        hand_over(&mut answerer, &offerer).await;
+        for lane in
+            [&mut ours.control.1, &mut ours.data.1, &mut theirs.control.1, &mut theirs.data.1]
+        {
+            open(lane).await;
+        }
+        ((offerer, ours), (answerer, theirs), [offer, answer])
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn two_peers_exchange_messages_over_both_channels() {
+        let ((offerer, mut ours), (answerer, mut theirs), [offer, answer]) = connected().await;
+        for (from, to) in
+            [(&ours.control.0, &mut theirs.control.1), (&ours.data.0, &mut theirs.data.1)]
+        {
+            from.send(BytesMut::from(&[7; 65_536][..])).await.unwrap();
+            let LaneEvent::Message(message) = to.next().await else { panic!("no message") };
+            assert_eq!(message, Bytes::from(vec![7; 65_536]));
+        }
+        assert_eq!(offerer.fingerprint().await.unwrap(), answer.fingerprint);
+        assert_eq!(answerer.fingerprint().await.unwrap(), offer.fingerprint);
+        assert_ne!(offer.fingerprint, answer.fingerprint);
+        assert_eq!(offerer.path().await, Path::Lan);
+        answerer.close().await;
+        assert!(matches!(ours.control.1.next().await, LaneEvent::Closed));
+        offerer.close().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_library_refuses_a_certificate_of_another_fingerprint() {
+        let (mut offerer, mut ours, offer) = Peer::offer().await.unwrap();
+        let swapped = Description { fingerprint: [9; 32], ..offer };
+        let (mut answerer, _theirs, answer) = Peer::answer(&swapped).await.unwrap();
+        offerer.accept(&answer).await.unwrap();
+        hand_over(&mut offerer, &answerer).await;
+        hand_over(&mut answerer, &offerer).await;
+        let lost = async {
+            loop {
+                if let Some(PeerEvent::Lost) | None = answerer.events.recv().await {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = lost => {}
+            event = ours.control.1.next() => assert!(matches!(event, LaneEvent::Closed)),
+        }
+        offerer.close().await;
+    }
+}

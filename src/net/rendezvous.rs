@@ -1,0 +1,515 @@
+//! The client of a rendezvous server: a slot that waits, a claim, and the room for two that
+//! comes of both.
+//!
+//! A lost socket is opened again and the place taken up where it was left, so that neither a
+//! waiting sender nor a message on its way depends on one TCP connection.
+
+use std::{fmt, net::SocketAddr, str::FromStr, time::Duration};
+
+use futures_util::{SinkExt, StreamExt};
+use p2pshare_signal::protocol::{
+    Body, DEFAULT_PORT, MAX_MESSAGE, Nameplate, PATH, Presence, Refusal, Reply, Request, RoomId,
+    Token,
+};
+use tokio::{
+    net::TcpStream,
+    sync::mpsc,
+    task::JoinHandle,
+    time::{Instant, sleep, timeout},
+};
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, client_async_with_config, connect_async_with_config,
+    tungstenite::{
+        self, Message,
+        http::{Uri, uri},
+        protocol::WebSocketConfig,
+    },
+};
+
+/// How long a server may take to answer.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// How long a lost socket is opened anew before its place is given up: the server keeps a place
+/// without a socket for two minutes.
+const REJOIN_FOR: Duration = Duration::from_secs(110);
+
+/// Pauses between tries: the first, and how it grows.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// How long the last message may take to leave.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// Events that may wait for the session.
+const QUEUE: usize = 64;
+
+/// Why there is no rendezvous.
+#[derive(Debug, thiserror::Error)]
+pub enum RendezvousError {
+    /// The server does not answer, or not as one.
+    #[error("{address}: {error}")]
+    Unreachable {
+        /// Where.
+        address: Address,
+        /// What happened.
+        error: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The server said no.
+    #[error("the server refused: {0:?}")]
+    Refused(Refusal),
+    /// Nobody came while the slot was open.
+    #[error("nobody came in time")]
+    Expired,
+    /// The server said something that makes no sense here.
+    #[error("the server said something that makes no sense")]
+    Nonsense,
+}
+
+/// Where a server is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// A configured server.
+    Server(ServerUrl),
+    /// A host by name, as after the `@` of a code.
+    Host {
+        /// Name or address.
+        host: String,
+        /// TCP port.
+        port: u16,
+    },
+    /// An address that was found, perhaps with a zone.
+    Socket(SocketAddr),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Server(url) => f.write_str(&url.0),
+            Self::Host { host, port } => write!(f, "{host}:{port}"),
+            Self::Socket(address) => write!(f, "{address}"),
+        }
+    }
+}
+
+/// The address of a server: `ws://` or `wss://`; `http://` and `https://` mean the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerUrl(String);
+
+/// Not the address of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a server's address looks like wss://host or ws://host:port")]
+pub struct BadServerUrl;
+
+impl FromStr for ServerUrl {
+    type Err = BadServerUrl;
+
+    fn from_str(text: &str) -> Result<Self, BadServerUrl> {
+        let parts = text.parse::<Uri>().map_err(|_| BadServerUrl)?.into_parts();
+        let (scheme, default_port) = match parts.scheme.as_ref().map(uri::Scheme::as_str) {
+            Some("ws") => ("ws", Some(DEFAULT_PORT)),
+            Some("http") => ("ws", None),
+            Some("wss" | "https") => ("wss", None),
+            _ => return Err(BadServerUrl),
+        };
+        let authority = parts.authority.filter(|a| !a.host().is_empty()).ok_or(BadServerUrl)?;
+        if authority.as_str().contains('@') {
+            return Err(BadServerUrl);
+        }
+        let port = match (authority.port_u16(), default_port) {
+            (None, Some(port)) => format!(":{port}"),
+            _ => String::new(),
+        };
+        Ok(Self(format!("{scheme}://{authority}{port}")))
+    }
+}
+
+impl fmt::Display for ServerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// A socket to a server that answers.
+#[derive(Debug)]
+pub struct Connection {
+    address: Address,
+    socket: Socket,
+}
+
+impl Connection {
+    /// Connects to a server.
+    ///
+    /// # Errors
+    /// [`RendezvousError::Unreachable`] when there is none within ten seconds.
+    pub async fn open(address: Address) -> Result<Self, RendezvousError> {
+        let opened = timeout(ANSWER, open(&address)).await;
+        match opened {
+            Ok(Ok(socket)) => Ok(Self { address, socket }),
+            Ok(Err(error)) => Err(unreachable(&address, error)),
+            Err(elapsed) => Err(unreachable(&address, elapsed)),
+        }
+    }
+
+    async fn say(&mut self, request: &Request) -> Result<(), RendezvousError> {
+        let text = serde_json::to_string(request).expect("requests are plain data");
+        let sent = self.socket.send(Message::text(text)).await;
+        sent.map_err(|error| unreachable(&self.address, error))
+    }
+
+    /// The next thing that the server says.
+    async fn hear(&mut self) -> Result<Reply, RendezvousError> {
+        loop {
+            match self.socket.next().await {
+                Some(Ok(Message::Text(text))) => {
+                    return serde_json::from_str(&text).map_err(|_| RendezvousError::Nonsense);
+                }
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                Some(Ok(_)) | None => {
+                    return Err(unreachable(&self.address, tungstenite::Error::ConnectionClosed));
+                }
+                Some(Err(error)) => return Err(unreachable(&self.address, error)),
+            }
+        }
+    }
+
+    /// The answer to what was asked last.
+    async fn answer(&mut self) -> Result<Reply, RendezvousError> {
+        match timeout(ANSWER, self.hear()).await {
+            Ok(Ok(Reply::Refused { reason, .. })) => Err(RendezvousError::Refused(reason)),
+            Ok(reply) => reply,
+            Err(elapsed) => Err(unreachable(&self.address, elapsed)),
+        }
+    }
+
+    /// Opens a slot behind a nameplate, with the message for whoever claims it.
+    ///
+    /// # Errors
+    /// When the server refuses, for example because the nameplate is taken, or is lost.
+    pub async fn allocate(
+        mut self,
+        slot: RoomId,
+        nameplate: Nameplate,
+        ttl: Duration,
+        share: Vec<u8>,
+    ) -> Result<Slot, RendezvousError> {
+        let body = Body::new(share).map_err(|_| RendezvousError::Nonsense)?;
+        let ttl = ttl.as_secs().max(1);
+        let nameplate = Some(nameplate);
+        let request = Request::Allocate { room: slot.clone(), nameplate, ttl, claims: 1, body };
+        self.say(&request).await?;
+        match self.answer().await? {
+            Reply::Allocated { room, token, .. } if room == slot => {
+                Ok(Slot { connection: self, slot, token })
+            }
+            _ => Err(RendezvousError::Nonsense),
+        }
+    }
+
+    /// Claims a nameplate.
+    ///
+    /// # Errors
+    /// When the server refuses or is lost.
+    pub async fn claim(mut self, nameplate: &Nameplate) -> Result<Claimed, RendezvousError> {
+        self.say(&Request::Claim { nameplate: nameplate.clone() }).await?;
+        match self.answer().await? {
+            Reply::Claimed { nameplate: claimed, slot, room, token, body, .. }
+                if claimed == *nameplate =>
+            {
+                let share = body.as_bytes().to_vec();
+                Ok(Claimed { slot, share, room: Room::enter(self, room, token) })
+            }
+            _ => Err(RendezvousError::Nonsense),
+        }
+    }
+}
+
+async fn open(address: &Address) -> Result<Socket, tungstenite::Error> {
+    // Small buffers: the messages are.
+    let config = WebSocketConfig::default()
+        .read_buffer_size(MAX_MESSAGE)
+        .write_buffer_size(0)
+        .max_message_size(Some(MAX_MESSAGE))
+        .max_frame_size(Some(MAX_MESSAGE));
+    let (socket, _) = match address {
+        Address::Server(url) => {
+            connect_async_with_config(format!("{url}{PATH}"), Some(config), true).await?
+        }
+        Address::Host { host, port } => {
+            let stream = TcpStream::connect((host.as_str(), *port)).await?;
+            greet(stream, config).await?
+        }
+        Address::Socket(address) => greet(TcpStream::connect(address).await?, config).await?,
+    };
+    Ok(socket)
+}
+
+/// The upgrade on a plain TCP connection. The peer's address stands in for a host name, without
+/// its zone, which no URL may hold.
+async fn greet(
+    stream: TcpStream,
+    config: WebSocketConfig,
+) -> Result<(Socket, tungstenite::handshake::client::Response), tungstenite::Error> {
+    stream.set_nodelay(true)?;
+    let peer = stream.peer_addr()?;
+    let url = format!("ws://{}{PATH}", SocketAddr::from((peer.ip(), peer.port())));
+    client_async_with_config(url, MaybeTlsStream::Plain(stream), Some(config)).await
+}
+
+fn unreachable(
+    address: &Address,
+    error: impl std::error::Error + Send + Sync + 'static,
+) -> RendezvousError {
+    RendezvousError::Unreachable { address: address.clone(), error: Box::new(error) }
+}
+
+/// Tries again with growing pauses until something works, is refused, or took too long.
+async fn rejoin(
+    address: &Address,
+    room: &RoomId,
+    token: &Token,
+    received: u64,
+) -> Result<(Connection, u64), RendezvousError> {
+    let deadline = Instant::now() + REJOIN_FOR;
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match rejoin_once(address, room, token, received).await {
+            Err(RendezvousError::Unreachable { error, .. }) if Instant::now() < deadline => {
+                tracing::debug!(%error, "rejoin");
+            }
+            other => return other,
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+async fn rejoin_once(
+    address: &Address,
+    room: &RoomId,
+    token: &Token,
+    received: u64,
+) -> Result<(Connection, u64), RendezvousError> {
+    let mut connection = Connection::open(address.clone()).await?;
+    let (room, token) = (room.clone(), token.clone());
+    connection.say(&Request::Rejoin { room: room.clone(), token, received }).await?;
+    match connection.answer().await? {
+        Reply::Rejoined { room: joined, received } if joined == room => Ok((connection, received)),
+        _ => Err(RendezvousError::Nonsense),
+    }
+}
+
+/// A slot that waits for its receiver.
+#[derive(Debug)]
+pub struct Slot {
+    connection: Connection,
+    slot: RoomId,
+    token: Token,
+}
+
+impl Slot {
+    /// Waits until somebody claims the slot.
+    ///
+    /// # Errors
+    /// [`RendezvousError::Expired`] when nobody came, or when the server is lost for good.
+    pub async fn claimed(mut self) -> Result<Room, RendezvousError> {
+        loop {
+            match self.connection.hear().await {
+                Ok(Reply::Paired { slot, room, token, .. }) if slot == self.slot => {
+                    return Ok(Room::enter(self.connection, room, token));
+                }
+                Ok(Reply::Expired { .. }) => return Err(RendezvousError::Expired),
+                Ok(Reply::Refused { reason, .. }) => return Err(RendezvousError::Refused(reason)),
+                Ok(_) => {}
+                Err(RendezvousError::Unreachable { address, .. }) => {
+                    (self.connection, _) = rejoin(&address, &self.slot, &self.token, 0).await?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// A slot that was claimed.
+#[derive(Debug)]
+pub struct Claimed {
+    /// The slot's name.
+    pub slot: RoomId,
+    /// The sender's first message.
+    pub share: Vec<u8>,
+    /// The room for two.
+    pub room: Room,
+}
+
+/// What happens in a room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RoomEvent {
+    /// The other end said something.
+    Message(Vec<u8>),
+    /// The other end's socket came or went.
+    Peer(Presence),
+    /// The server is lost for good; nothing follows.
+    Lost,
+}
+
+/// A place in a room, kept by a task of its own.
+#[derive(Debug)]
+pub struct Room {
+    id: RoomId,
+    outgoing: mpsc::UnboundedSender<Vec<u8>>,
+    events: mpsc::Receiver<RoomEvent>,
+    task: JoinHandle<()>,
+}
+
+impl Room {
+    fn enter(connection: Connection, id: RoomId, token: Token) -> Self {
+        // A session says a few dozen things; the server takes no more than that unacknowledged.
+        let (outgoing, queue) = mpsc::unbounded_channel();
+        let (tell, events) = mpsc::channel(QUEUE);
+        let keeper = Keeper { connection, id: id.clone(), token, said: Vec::new(), received: 0 };
+        let task = tokio::spawn(keeper.keep(queue, tell));
+        Self { id, outgoing, events, task }
+    }
+
+    /// The room's name.
+    #[must_use]
+    pub fn id(&self) -> &RoomId {
+        &self.id
+    }
+
+    /// Says something to the other end.
+    pub fn say(&self, message: Vec<u8>) {
+        if self.outgoing.send(message).is_err() {
+            tracing::debug!("the room is lost");
+        }
+    }
+
+    /// The next thing that happens; [`RoomEvent::Lost`] again and again at the end.
+    pub async fn next(&mut self) -> RoomEvent {
+        self.events.recv().await.unwrap_or(RoomEvent::Lost)
+    }
+
+    /// Leaves for good, after what was said last has left the machine.
+    pub async fn leave(self) {
+        drop((self.outgoing, self.events));
+        if timeout(FAREWELL, self.task).await.is_err() {
+            tracing::debug!("the server takes no farewell");
+        }
+    }
+}
+
+/// Keeps a place: numbers what is said, acknowledges what is heard, and rejoins.
+struct Keeper {
+    connection: Connection,
+    id: RoomId,
+    token: Token,
+    /// Everything said so far, to say it again to a server that lost it.
+    said: Vec<Body>,
+    received: u64,
+}
+
+impl Keeper {
+    async fn keep(
+        mut self,
+        mut queue: mpsc::UnboundedReceiver<Vec<u8>>,
+        tell: mpsc::Sender<RoomEvent>,
+    ) {
+        loop {
+            let kept = tokio::select! {
+                message = queue.recv() => match message {
+                    Some(message) => self.say(message).await,
+                    None => return self.leave().await,
+                },
+                reply = self.connection.hear() => match reply {
+                    Ok(reply) => self.heard(reply, &tell).await,
+                    Err(error) => Err(error),
+                },
+            };
+            let kept = match kept {
+                Err(RendezvousError::Unreachable { .. }) => tokio::select! {
+                    rejoined = self.rejoin() => rejoined,
+                    () = tell.closed() => return,
+                },
+                other => other,
+            };
+            if let Err(error) = kept {
+                tracing::debug!(%error, "room");
+                // The session may have ended already.
+                let _ = tell.send(RoomEvent::Lost).await;
+                return;
+            }
+        }
+    }
+
+    async fn say(&mut self, message: Vec<u8>) -> Result<(), RendezvousError> {
+        self.said.push(Body::new(message).map_err(|_| RendezvousError::Nonsense)?);
+        self.say_from(self.said.len() - 1).await
+    }
+
+    async fn say_from(&mut self, first: usize) -> Result<(), RendezvousError> {
+        for (number, body) in (1..).zip(&self.said).skip(first) {
+            let (room, body) = (self.id.clone(), body.clone());
+            self.connection.say(&Request::Send { room, number, body }).await?;
+        }
+        Ok(())
+    }
+
+    async fn heard(
+        &mut self,
+        reply: Reply,
+        tell: &mpsc::Sender<RoomEvent>,
+    ) -> Result<(), RendezvousError> {
+        let event = match reply {
+            Reply::Message { room, number, body } if room == self.id => {
+                if number <= self.received {
+                    return Ok(());
+                }
+                if number != self.received + 1 {
+                    return Err(RendezvousError::Nonsense);
+                }
+                self.received = number;
+                self.connection.say(&Request::Ack { room, number }).await?;
+                RoomEvent::Message(body.as_bytes().to_vec())
+            }
+            Reply::Peer { room, presence } if room == self.id => RoomEvent::Peer(presence),
+            Reply::Refused { reason, .. } => return Err(RendezvousError::Refused(reason)),
+            _ => return Ok(()),
+        };
+        // The session may have ended already; then the queue says so too.
+        let _ = tell.send(event).await;
+        Ok(())
+    }
+
+    async fn rejoin(&mut self) -> Result<(), RendezvousError> {
+        let address = self.connection.address.clone();
+        let (connection, heard) = rejoin(&address, &self.id, &self.token, self.received).await?;
+        self.connection = connection;
+        self.say_from(usize::try_from(heard).unwrap_or(usize::MAX)).await
+    }
+
+    async fn leave(mut self) {
+        let left = self.connection.say(&Request::Leave { room: self.id.clone() }).await;
+        let closed = self.connection.socket.close(None).await;
+        tracing::debug!(?left, ?closed, "left the room");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn server_addresses_are_read_as_people_write_them() {
+        let url = |text: &str| text.parse::<ServerUrl>().map(|url| url.0);
+        assert_eq!(url("ws://box"), Ok("ws://box:9477".to_owned()));
+        assert_eq!(url("ws://box:80/"), Ok("ws://box:80".to_owned()));
+        assert_eq!(url("wss://example.org"), Ok("wss://example.org".to_owned()));
+        assert_eq!(url("https://example.org/"), Ok("wss://example.org".to_owned()));
+        assert_eq!(url("http://192.0.2.1:9477/"), Ok("ws://192.0.2.1:9477".to_owned()));
+        assert_eq!(url("ws://[::1]:9477"), Ok("ws://[::1]:9477".to_owned()));
+        for bad in ["", "box", "box:9477", "ftp://box", "ws://", "ws://u:p@box", "ws:// box"] {
+            assert_eq!(url(bad), Err(BadServerUrl), "{bad}");
+        }
+    }
+}
