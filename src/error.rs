@@ -90,10 +90,14 @@ impl Error {
     pub fn told(&self) -> Told {
         let told = |sentence: &str, hint, exit| Told { sentence: sentence.to_owned(), hint, exit };
         match self {
-            Self::Code(error) => {
-                told(&format!("This is not a code: {error}."), Some("a code looks like 7-crossover-clockwork-banjo"), 2)
+            Self::Code(error) => told(
+                &format!("This is not a code: {error}."),
+                Some("a code looks like 7-crossover-clockwork-banjo"),
+                2,
+            ),
+            Self::Usage(what) => {
+                told(&format!("{what}."), Some("p2pshare --help shows what can be said"), 2)
             }
-            Self::Usage(what) => told(&format!("{what}."), Some("p2pshare --help shows what can be said"), 2),
             Self::Source(error) => source(error),
             Self::Sink(error) => sink(error),
             Self::Server(error) => server(error),
@@ -104,7 +108,9 @@ impl Error {
             ),
             Self::NotOnLan => told(
                 "Nobody on this network waits with that code.",
-                Some("is the sender running, and on the same network? If multicast is blocked, type the code with @host:port as the sender shows it"),
+                Some(
+                    "is the sender running, and on the same network? If multicast is blocked, type the code with @host:port as the sender shows it",
+                ),
                 4,
             ),
             Self::ServerLost => told(
@@ -115,10 +121,14 @@ impl Error {
             Self::PeerVanished => {
                 told("The other end went away before the connection was made.", Some(SEND_AGAIN), 8)
             }
-            Self::WrongCode => told("The code is wrong, or somebody interfered.", Some(NEW_CODE), 5),
+            Self::WrongCode => {
+                told("The code is wrong, or somebody interfered.", Some(NEW_CODE), 5)
+            }
             Self::TooManyWrongCodes => told(
                 "Three receivers came with a wrong code; nothing was sent.",
-                Some("somebody may be guessing: send again, and tell the code over another channel"),
+                Some(
+                    "somebody may be guessing: send again, and tell the code over another channel",
+                ),
                 5,
             ),
             Self::Version => told(
@@ -136,13 +146,19 @@ impl Error {
                 Some("somebody may stand between the two ends; try another network or server"),
                 9,
             ),
-            Self::Peer(error) => told(&format!("No connection can be made on this machine: {error}."), None, 7),
+            Self::Peer(error) => {
+                told(&format!("No connection can be made on this machine: {error}."), None, 7)
+            }
             Self::NoPath => told(
                 "No path to the other end was found.",
-                Some("a firewall or NAT is in the way: put both ends on one network, or use a server with a relay"),
+                Some(
+                    "a firewall or NAT is in the way: put both ends on one network, or use a server with a relay",
+                ),
                 7,
             ),
-            Self::PathLost => told("The connection to the other end was lost.", Some(SEND_AGAIN), 8),
+            Self::PathLost => {
+                told("The connection to the other end was lost.", Some(SEND_AGAIN), 8)
+            }
             Self::DeclinedHere => told("Declined; nothing was received.", None, 6),
             Self::WordsDiffer => told(
                 "The verifier words differ; nothing was sent.",
@@ -150,11 +166,9 @@ impl Error {
                 9,
             ),
             Self::PeerGaveUp(reason) => peer(*reason),
-            Self::Corrupt => told(
-                "What arrived is not what was sent; it was thrown away.",
-                Some(SEND_AGAIN),
-                9,
-            ),
+            Self::Corrupt => {
+                told("What arrived is not what was sent; it was thrown away.", Some(SEND_AGAIN), 9)
+            }
             Self::UnsafeName(why) => told(
                 &format!("The sender offers {why}; nothing was received."),
                 Some("do not trust this sender"),
@@ -178,7 +192,9 @@ impl Error {
             Self::Sink(_) => Reason::Disk,
             Self::DeclinedHere => Reason::Declined,
             Self::Interrupted(_) => Reason::Interrupted,
-            Self::Corrupt | Self::Tampered | Self::Unbound | Self::WordsDiffer => Reason::Verification,
+            Self::Corrupt | Self::Tampered | Self::Unbound | Self::WordsDiffer => {
+                Reason::Verification
+            }
             Self::UnsafeName(_) => Reason::UnsafeName,
             Self::Violation(_) => Reason::Protocol,
             _ => Reason::Other,
@@ -188,7 +204,9 @@ impl Error {
 
 fn source(error: &SourceError) -> Told {
     let (sentence, hint, exit) = match error {
-        SourceError::Read { path, error } => (format!("Cannot read {}: {error}.", of(path)), None, 11),
+        SourceError::Read { path, error } => {
+            (format!("Cannot read {}: {error}.", of(path)), None, 11)
+        }
         SourceError::NotAFile(path) => (
             format!("{} is not a regular file.", of(path)),
             Some("this version sends one file; pack a folder into one first"),
@@ -246,9 +264,11 @@ fn server(error: &RendezvousError) -> Told {
             Some("check the address and the network, or leave --server out to meet on this LAN"),
             3,
         ),
-        RendezvousError::Refused(Refusal::NoSuchCode) => {
-            ("The server knows no such code: it never was, was used, or expired.".to_owned(), Some(NEW_CODE), 4)
-        }
+        RendezvousError::Refused(Refusal::NoSuchCode) => (
+            "The server knows no such code: it never was, was used, or expired.".to_owned(),
+            Some(NEW_CODE),
+            4,
+        ),
         RendezvousError::Refused(Refusal::NameplateTaken) => (
             "The server has that number in use, or had it a short while ago.".to_owned(),
             Some("choose another number with --code, or leave --code out"),
@@ -277,15 +297,25 @@ fn peer(reason: Reason) -> Told {
     let (sentence, hint, exit) = match reason {
         Reason::Interrupted => ("The other end was stopped by its user.", Some(SEND_AGAIN), 8),
         Reason::Declined => ("The receiver declined the file.", None, 6),
-        Reason::Disk => ("The receiver cannot write the file.", Some("ask them to look at their screen"), 8),
+        Reason::Disk => {
+            ("The receiver cannot write the file.", Some("ask them to look at their screen"), 8)
+        }
         Reason::SourceChanged => {
             ("The file changed, or could not be read, while it was sent.", Some(SEND_AGAIN), 11)
         }
-        Reason::Verification => {
-            ("What arrived was not what was sent, or the verifier words differed.", Some(SEND_AGAIN), 9)
+        Reason::Verification => (
+            "What arrived was not what was sent, or the verifier words differed.",
+            Some(SEND_AGAIN),
+            9,
+        ),
+        Reason::UnsafeName => (
+            "The receiver does not take a file of that name.",
+            Some("give the file another name"),
+            12,
+        ),
+        Reason::TargetExists => {
+            ("The receiver keeps the file of that name which it has.", None, 13)
         }
-        Reason::UnsafeName => ("The receiver does not take a file of that name.", Some("give the file another name"), 12),
-        Reason::TargetExists => ("The receiver keeps the file of that name which it has.", None, 13),
         Reason::Protocol => (
             "The other end did not understand this one.",
             Some("use the same release of p2pshare on both ends"),

@@ -1,2 +1,141 @@
-//! x
-fn main() {}
+//! The `p2pshare` command: parse, run, and say how it went.
+
+mod cli;
+
+use std::{process::ExitCode, time::Duration};
+
+use cli::{
+    args::{Cli, Command, General, LogLevel, ReceiveArgs, SendArgs},
+    config::Config,
+    ui::Ui,
+};
+use p2pshare::{
+    Complete, Consent, Error, Event, Front, Interrupt, Invitation, ReceiveOptions, SendOptions,
+    ServerUrl, Wish,
+};
+use tokio::sync::{mpsc, watch};
+use tracing_subscriber::EnvFilter;
+
+/// The webrtc stack allocates for every packet; this is what it is fastest with.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// What may still run when everything is done: a thread that waits for a line.
+const SHUTDOWN: Duration = Duration::from_millis(100);
+
+fn main() -> ExitCode {
+    let cli = Cli::of_process();
+    start_log(cli.general.log);
+    let mut ui = Ui::new(&cli.general);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.expect("the system has threads to give");
+    let ended = runtime.block_on(run(cli, &mut ui));
+    runtime.shutdown_timeout(SHUTDOWN);
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let told = error.told();
+            ui.fail(&told);
+            ExitCode::from(told.exit)
+        }
+    }
+}
+
+async fn run(cli: Cli, ui: &mut Ui) -> Result<(), Error> {
+    let Cli { general, command } = cli;
+    match command {
+        Command::Send(send) => {
+            let options = send_options(send, server(general)?);
+            follow(|front| p2pshare::send(options, front), ui).await
+        }
+        Command::Receive(receive) => {
+            let options = receive_options(receive, server(general)?)?;
+            follow(|front| p2pshare::receive(options, front), ui).await
+        }
+        Command::Hash(hash) => {
+            Ui::data(&p2pshare::digest(&hash.path)?.to_string());
+            Ok(())
+        }
+    }
+}
+
+/// Runs a session and shows its events until it ends.
+async fn follow<F>(start: impl FnOnce(Front) -> F, ui: &mut Ui) -> Result<(), Error>
+where
+    F: Future<Output = Result<Complete, Error>>,
+{
+    let (tell, mut events) = mpsc::unbounded_channel::<Event>();
+    let session = start(Front::new(tell, signals()));
+    let show = async {
+        while let Some(event) = events.recv().await {
+            ui.show(event);
+        }
+    };
+    let (ended, ()) = tokio::join!(session, show);
+    ended.map(|_| ())
+}
+
+fn send_options(args: SendArgs, server: Option<ServerUrl>) -> SendOptions {
+    let SendArgs { path, code, words, ttl, verify } = args;
+    SendOptions { path, server, wish: Wish { code, words: usize::from(words), ttl }, verify }
+}
+
+fn receive_options(args: ReceiveArgs, server: Option<ServerUrl>) -> Result<ReceiveOptions, Error> {
+    let ReceiveArgs { code, out, yes, verify } = args;
+    let invitation = code.map_or_else(ask_for_code, Ok)?;
+    let consent = if yes { Consent::Given } else { Consent::Ask };
+    Ok(ReceiveOptions { invitation, server, out, consent, verify })
+}
+
+fn ask_for_code() -> Result<Invitation, Error> {
+    let line = Ui::prompt("Code: ").unwrap_or_default();
+    Ok(line.parse::<Invitation>()?)
+}
+
+fn server(general: General) -> Result<Option<ServerUrl>, Error> {
+    match general.server {
+        Some(server) => Ok(Some(server)),
+        None => Config::load()?.server(),
+    }
+}
+
+/// What the user or the system wants ended. The second time, at once.
+fn signals() -> watch::Receiver<Option<Interrupt>> {
+    let (say, said) = watch::channel(None);
+    tokio::spawn(async move {
+        say.send_replace(Some(next_signal().await));
+        next_signal().await;
+        end_now();
+    });
+    said
+}
+
+#[expect(clippy::exit, reason = "whoever presses Ctrl-C twice does not want to wait")]
+fn end_now() -> ! {
+    std::process::exit(130)
+}
+
+#[cfg(unix)]
+async fn next_signal() -> Interrupt {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).expect("SIGTERM can be caught");
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => Interrupt::Interrupted,
+        _ = terminate.recv() => Interrupt::Terminated,
+    }
+}
+
+#[cfg(not(unix))]
+async fn next_signal() -> Interrupt {
+    // Without a handler there is nothing to wait for.
+    let _ = tokio::signal::ctrl_c().await;
+    Interrupt::Interrupted
+}
+
+/// Only our own crates speak below warnings: the libraries' details include what is secret.
+fn start_log(level: Option<LogLevel>) {
+    let Some(level) = level else { return };
+    let level = format!("{level:?}").to_lowercase();
+    let filter = EnvFilter::new(format!("warn,p2pshare={level},p2pshare_signal={level}"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}

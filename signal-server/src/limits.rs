@@ -6,19 +6,20 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-/// Caps of one server.
+/// Caps of one server. A *source* is what counts as one client: an IPv4 address, or an IPv6 prefix
+/// of 64 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Waiting slots and rooms together. 10 000: were every one filled to the brim with
     /// unacknowledged messages they would need 1.3 GB; in ordinary use it is a few MB.
     pub max_rooms: usize,
-    /// Places (waiting slots and ends of rooms) of one [`Source`]. 32: a session holds two at
+    /// Places (waiting slots and ends of rooms) of one source. 32: a session holds two at
     /// each end, its room and the one to reconnect in; so about ten sessions and ten waiting
     /// slots behind one address, and an attacker needs 300 addresses to fill the server.
     pub max_rooms_per_source: usize,
     /// Open sockets. 20 000: two for each room.
     pub max_connections: usize,
-    /// Open sockets of one [`Source`]. 64: an office behind one address, and still only a
+    /// Open sockets of one source. 64: an office behind one address, and still only a
     /// three-hundredth of the server.
     pub max_connections_per_source: usize,
     /// How long a slot or room outlives its last socket. Two minutes: longer than a change of

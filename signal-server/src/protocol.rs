@@ -455,14 +455,17 @@ mod tests {
         for good in ["1", "42", "9999999", "lan1", "lan9999999"] {
             assert!(Nameplate::try_from(good.to_owned()).is_ok(), "{good}");
         }
-        for bad in ["", "0", "042", "lan", "lan0", "lan042", "12345678", "wan4", "4 ", "٤", "LAN4"] {
+        for bad in ["", "0", "042", "lan", "lan0", "lan042", "12345678", "wan4", "4 ", "٤", "LAN4"]
+        {
             assert!(Nameplate::try_from(bad.to_owned()).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn room_names_are_hexadecimal_of_two_lengths() {
-        for bad in ["", "ab", "ABABABABABABABABABABABABABABABAB", "gggggggggggggggggggggggggggggggg"] {
+        for bad in
+            ["", "ab", "ABABABABABABABABABABABABABABABAB", "gggggggggggggggggggggggggggggggg"]
+        {
             assert!(RoomId::try_from(bad.to_owned()).is_err(), "{bad}");
         }
         assert!(RoomId::from_256_bits([1; 32]).is_256_bits());

@@ -27,7 +27,7 @@ use std::time::Instant;
 use self::deadlines::Deadlines;
 use self::nameplates::Nameplates;
 use self::room::{Place, Room, Seat};
-use self::slots::{Slot, Taken};
+use self::slots::{ClaimedSlot, Slot};
 use crate::limits::{Limits, Source};
 use crate::protocol::{Presence, Refusal, Reply, Request, Role, RoomId};
 
@@ -51,9 +51,10 @@ pub(crate) struct Random {
 pub(crate) struct Rooms {
     limits: Limits,
     slots: HashMap<RoomId, Slot>,
-    rooms: HashMap<RoomId, Room>,
+    /// Rooms for two, by whichever way they came about.
+    pairs: HashMap<RoomId, Room>,
     /// Slots that were claimed, as long as their room lives: one entry for a room at the most.
-    taken: HashMap<RoomId, Taken>,
+    claimed: HashMap<RoomId, ClaimedSlot>,
     nameplates: Nameplates,
     deadlines: Deadlines,
     visitors: HashMap<ConnectionId, Visitor>,
@@ -83,8 +84,8 @@ impl Rooms {
         Self {
             limits,
             slots: HashMap::new(),
-            rooms: HashMap::new(),
-            taken: HashMap::new(),
+            pairs: HashMap::new(),
+            claimed: HashMap::new(),
             nameplates: Nameplates::new(limits.quarantine),
             deadlines: Deadlines::default(),
             visitors: HashMap::new(),
@@ -134,7 +135,7 @@ impl Rooms {
             Request::Allocate { room, nameplate, ttl, body, claims: _ } => {
                 self.allocate(caller, slots::Wanted { room, nameplate, ttl, body }, random)
             }
-            Request::Claim { nameplate } => self.claim(caller, nameplate, random),
+            Request::Claim { nameplate } => self.claim(caller, &nameplate, random),
             Request::Join { room, role } => self.join(caller, room, role, random),
             Request::Rejoin { room, token, received } => {
                 self.rejoin(caller, &room, &token, received)
@@ -168,7 +169,7 @@ impl Rooms {
 
     /// How many slots and rooms there are.
     pub(crate) fn count(&self) -> usize {
-        self.slots.len() + self.rooms.len()
+        self.slots.len() + self.pairs.len()
     }
 
     fn reply(&mut self, to: ConnectionId, reply: Reply) {
@@ -185,7 +186,7 @@ impl Rooms {
             slot.holder = None;
             self.deadlines.set(id, closing.min(slot.expires));
         }
-        let Some(room) = self.rooms.get_mut(id) else { return };
+        let Some(room) = self.pairs.get_mut(id) else { return };
         let Some(role) = room.role_of(connection) else { return };
         if let Some(seat) = room.end_mut(role).seat_mut() {
             seat.holder = None;
@@ -207,10 +208,10 @@ impl Rooms {
     }
 
     fn drop_room(&mut self, id: &RoomId) {
-        let Some(mut room) = self.rooms.remove(id) else { return };
+        let Some(mut room) = self.pairs.remove(id) else { return };
         self.deadlines.cancel(id);
         if let Some(slot) = &room.slot {
-            self.taken.remove(slot);
+            self.claimed.remove(slot);
         }
         for role in [Role::Sender, Role::Receiver] {
             self.clear_place(&mut room, id, role);

@@ -27,9 +27,6 @@ const NAMEPLATE: &str = "n";
 /// How long a sender listens for the nameplates of others before it picks its own.
 const LOOK_AROUND: Duration = Duration::from_millis(150);
 
-/// How long the last words of an announcement may take.
-const GOODBYE: Duration = Duration::from_millis(300);
-
 /// Endpoints found that wait to be tried.
 const QUEUE: usize = 64;
 
@@ -38,7 +35,7 @@ const QUEUE: usize = 64;
 #[error("LAN discovery does not work on this machine: {0}")]
 pub struct NoDiscovery(#[from] mdns_sd::Error);
 
-/// A nameplate on the air; taken back when this is [ended](Announcement::end).
+/// A nameplate on the air, until it is [withdrawn](Announcement::withdraw).
 pub struct Announcement {
     daemon: ServiceDaemon,
     full_name: String,
@@ -63,15 +60,11 @@ impl Announcement {
         Ok(Self { daemon, full_name })
     }
 
-    /// Takes the announcement back.
-    pub async fn end(self) {
-        if let Ok(done) = self.daemon.unregister(&self.full_name) {
-            // Nobody is harmed when the goodbye does not get out.
-            let _ = tokio::time::timeout(GOODBYE, done.recv_async()).await;
-        }
-        if let Ok(done) = self.daemon.shutdown() {
-            let _ = tokio::time::timeout(GOODBYE, done.recv_async()).await;
-        }
+    /// Takes the announcement back. The daemon's thread says goodbye and ends by itself.
+    pub fn withdraw(self) {
+        let withdrawn = self.daemon.unregister(&self.full_name);
+        let ended = self.daemon.shutdown();
+        tracing::debug!(withdrawn = withdrawn.is_ok(), ended = ended.is_ok(), "announcement");
     }
 }
 
@@ -105,11 +98,9 @@ pub async fn announced() -> HashSet<String> {
     found
 }
 
-/// Somewhere a sender may be waiting. Addresses of one host are one endpoint.
+/// Somewhere a sender may be waiting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
-    /// Tells endpoints apart.
-    pub name: String,
     /// Where to connect to, in the order to try.
     pub addresses: Vec<SocketAddr>,
 }
@@ -119,22 +110,23 @@ pub struct Endpoint {
 pub struct Search {
     /// What was found; endpoints may come again with further addresses.
     pub endpoints: mpsc::Receiver<Endpoint>,
-    /// Whether the LAN is searched, or this machine only.
+    /// Whether the LAN can be searched.
     pub discovery: Result<(), NoDiscovery>,
 }
 
-/// Looks for a nameplate: on this machine at once, and on the LAN until it is dropped.
+/// Looks for a nameplate on the LAN.
 #[must_use]
 pub fn search(nameplate: String) -> Search {
     let (found, endpoints) = mpsc::channel(QUEUE);
-    for port in embedded::PORTS {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let endpoint = Endpoint { name: address.to_string(), addresses: vec![address] };
-        // The queue is longer than the list.
-        let _ = found.try_send(endpoint);
-    }
     let discovery = browse(nameplate, found);
     Search { endpoints, discovery }
+}
+
+/// Where senders of this machine wait, if there are any; needs no network.
+#[must_use]
+pub fn on_this_machine() -> Vec<Endpoint> {
+    let endpoint = |port| Endpoint { addresses: vec![(Ipv4Addr::LOCALHOST, port).into()] };
+    embedded::PORTS.map(endpoint).collect()
 }
 
 fn browse(nameplate: String, found: mpsc::Sender<Endpoint>) -> Result<(), NoDiscovery> {
@@ -172,7 +164,7 @@ fn endpoint_of(service: &ResolvedService) -> Endpoint {
         service.addresses.iter().map(|address| with_port(address, service.port)).collect();
     // Those that need no zone first.
     addresses.sort_by_key(|address| (is_link_local(address), address.is_ipv6()));
-    Endpoint { name: service.fullname.clone(), addresses }
+    Endpoint { addresses }
 }
 
 fn with_port(address: &ScopedIp, port: u16) -> SocketAddr {

@@ -29,18 +29,25 @@ pub fn gather() -> Vec<SocketAddr> {
     addresses
 }
 
-/// The address that a person on this LAN would type: with its zone if it needs one.
+/// `host:port` as a person elsewhere on this LAN would type it: an IPv6 address in brackets.
+/// Zones are left out, since they mean something on their own machine only; [`zones`] makes up
+/// for them. `None` without a network.
 #[must_use]
-pub fn contact() -> Option<SocketAddr> {
+pub fn contact(port: u16) -> Option<String> {
     let mut interfaces = up();
     interfaces.sort_by_key(rank);
-    interfaces.iter().find(|interface| !interface.is_loopback()).map(socket_address)
+    let best = interfaces.iter().find(|interface| !interface.is_loopback())?;
+    Some(match best.ip() {
+        IpAddr::V4(address) => format!("{address}:{port}"),
+        IpAddr::V6(address) => format!("[{address}]:{port}"),
+    })
 }
 
-/// Whether there is any address but loopback.
+/// The interfaces that a link-local address without a zone may lie behind, by index.
 #[must_use]
-pub fn has_network() -> bool {
-    up().iter().any(|interface| !interface.is_loopback())
+pub fn zones() -> Vec<u32> {
+    let link_local = |interface: &Interface| interface.ip().is_ipv6() && interface.is_link_local();
+    up().into_iter().filter(link_local).filter_map(|interface| interface.index).collect()
 }
 
 /// Whether an address is on this LAN as far as a person is concerned: a private, link-local or

@@ -205,8 +205,21 @@ impl Peer {
 
     /// Closes the connection; what is still queued is lost.
     pub async fn close(self) {
-        if let Err(error) = self.connection.close().await {
-            tracing::debug!(%error, "close");
+        close(self.connection.clone()).await;
+    }
+}
+
+async fn close(connection: Arc<dyn PeerConnection>) {
+    if let Err(error) = connection.close().await {
+        tracing::debug!(%error, "close");
+    }
+}
+
+impl Drop for Peer {
+    /// A connection that is only dropped would leave its driver running. Closing twice is fine.
+    fn drop(&mut self) {
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(close(self.connection.clone()));
         }
     }
 }

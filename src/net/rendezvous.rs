@@ -4,7 +4,12 @@
 //! A lost socket is opened again and the place taken up where it was left, so that neither a
 //! waiting sender nor a message on its way depends on one TCP connection.
 
-use std::{fmt, net::SocketAddr, str::FromStr, time::Duration};
+use std::{
+    fmt, io,
+    net::{Ipv6Addr, SocketAddr, SocketAddrV6},
+    str::FromStr,
+    time::Duration,
+};
 
 use futures_util::{SinkExt, StreamExt};
 use p2pshare_signal::protocol::{
@@ -25,6 +30,8 @@ use tokio_tungstenite::{
         protocol::WebSocketConfig,
     },
 };
+
+use super::interfaces;
 
 /// How long a server may take to answer.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -236,13 +243,23 @@ async fn open(address: &Address) -> Result<Socket, tungstenite::Error> {
         Address::Server(url) => {
             connect_async_with_config(format!("{url}{PATH}"), Some(config), true).await?
         }
-        Address::Host { host, port } => {
-            let stream = TcpStream::connect((host.as_str(), *port)).await?;
-            greet(stream, config).await?
-        }
+        Address::Host { host, port } => greet(connect_host(host, *port).await?, config).await?,
         Address::Socket(address) => greet(TcpStream::connect(address).await?, config).await?,
     };
     Ok(socket)
+}
+
+/// Connects to a host by name or address. A link-local address without a zone, as the sender
+/// shows it, is tried on every interface.
+async fn connect_host(host: &str, port: u16) -> io::Result<TcpStream> {
+    match host.parse::<Ipv6Addr>() {
+        Ok(address) if address.is_unicast_link_local() => {
+            let on = |zone| SocketAddr::from(SocketAddrV6::new(address, port, 0, zone));
+            let tries: Vec<_> = interfaces::zones().into_iter().map(on).collect();
+            TcpStream::connect(&*tries).await
+        }
+        _ => TcpStream::connect((host, port)).await,
+    }
 }
 
 /// The upgrade on a plain TCP connection. The peer's address stands in for a host name, without

@@ -21,6 +21,8 @@ pub mod receiver;
 pub mod seal;
 pub mod sender;
 pub mod signal;
+#[cfg(test)]
+mod vectors;
 pub mod wire;
 pub mod words;
 

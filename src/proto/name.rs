@@ -120,6 +120,12 @@ impl RelPath {
         Ok(Self(names))
     }
 
+    /// The last component.
+    #[must_use]
+    pub fn name(&self) -> &Name {
+        self.0.last().expect("parsing refuses paths without components")
+    }
+
     /// The components, from the outside in.
     #[must_use]
     pub fn components(&self) -> &[Name] {

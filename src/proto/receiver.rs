@@ -41,6 +41,8 @@ pub enum Input {
     Committed,
     /// This end cannot go on.
     Failed(Reason),
+    /// Something arrived that is no frame.
+    Malformed,
     /// The peer has closed the connection.
     Closed,
     /// The peer cannot be reached any more.
@@ -167,6 +169,7 @@ impl Receiver {
             (_, Input::Peer(Frame::Cancel(reason))) => Err(Failure::Peer(reason)),
             (_, Input::Failed(reason)) => Err(Failure::Here(reason)),
             (_, Input::Closed | Input::PathLost) => Err(Failure::PathLost),
+            (_, Input::Malformed) => Err(Failure::Violation("a message makes no sense")),
             (_, Input::TimedOut) => Err(Failure::Here(Reason::Verification)),
             (State::Waiting { entry }, Input::Peer(frame)) => self.offered(entry, frame),
             (State::Deciding { entry }, Input::Answer(wanted)) => self.answered(entry, wanted),
@@ -256,12 +259,7 @@ impl Receiver {
     }
 
     fn fail(&mut self, failure: Failure) {
-        let reason = match failure {
-            Failure::Here(reason) => Some(reason),
-            Failure::Violation(_) => Some(Reason::Protocol),
-            Failure::Peer(_) | Failure::PathLost => None,
-        };
-        self.actions.extend(reason.map(|reason| Action::Send(Frame::Cancel(reason))));
+        self.actions.extend(failure.reason().map(|reason| Action::Send(Frame::Cancel(reason))));
         self.actions.push_back(Action::Done(Err(failure)));
     }
 }

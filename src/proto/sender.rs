@@ -25,6 +25,8 @@ pub enum Input {
     SourceRead(FileId),
     /// This end cannot go on.
     Failed(Reason),
+    /// Something arrived that is no frame.
+    Malformed,
     /// The peer cannot be reached any more.
     PathLost,
 }
@@ -60,6 +62,18 @@ pub enum Failure {
     Violation(&'static str),
     /// The peer cannot be reached any more.
     PathLost,
+}
+
+impl Failure {
+    /// What the peer is to be told, when it does not know.
+    #[must_use]
+    pub fn reason(&self) -> Option<Reason> {
+        match self {
+            Self::Here(reason) => Some(*reason),
+            Self::Violation(_) => Some(Reason::Protocol),
+            Self::Peer(_) | Self::PathLost => None,
+        }
+    }
 }
 
 /// The one file of an offer of version 1.
@@ -120,6 +134,7 @@ impl Sender {
             Input::ChunkRead(chunk) => self.hashes.push(chunk.hash),
             Input::SourceRead(file) => self.finish(file),
             Input::Failed(reason) => self.fail(Failure::Here(reason)),
+            Input::Malformed => self.fail(Failure::Violation("a message makes no sense")),
             Input::PathLost => self.fail(Failure::PathLost),
         }
     }
@@ -163,12 +178,7 @@ impl Sender {
 
     fn fail(&mut self, failure: Failure) {
         self.state = State::Over;
-        let reason = match failure {
-            Failure::Here(reason) => Some(reason),
-            Failure::Violation(_) => Some(Reason::Protocol),
-            Failure::Peer(_) | Failure::PathLost => None,
-        };
-        self.actions.extend(reason.map(|reason| Action::Send(Frame::Cancel(reason))));
+        self.actions.extend(failure.reason().map(|reason| Action::Send(Frame::Cancel(reason))));
         self.actions.push_back(Action::Done(Err(failure)));
     }
 }

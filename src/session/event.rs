@@ -30,7 +30,7 @@ pub enum Event {
     /// Nobody can find the sender by itself: multicast DNS does not work here.
     NoDiscovery(String),
     /// The sender waits for a receiver.
-    Code(Invitation),
+    Code(Shown),
     /// Somebody came with a wrong code, which is used up; another follows.
     WrongCode,
     /// The receiver looks for the sender on this LAN.
@@ -57,7 +57,7 @@ pub enum Event {
 
 /// What the receiver must be told by its user.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Invitation {
+pub struct Shown {
     /// The code; secret.
     pub code: String,
     /// Where the sender's own server listens, when it embeds one.

@@ -7,6 +7,7 @@
 
 pub mod connect;
 pub mod event;
+pub mod feed;
 pub mod meet;
 pub mod progress;
 pub mod receive;

@@ -53,7 +53,8 @@ impl Meter {
         }
         let rate = self.rate.unwrap_or_default();
         let missing = self.total.saturating_sub(done) as f64;
-        let left = (rate >= 1.0).then(|| Duration::try_from_secs_f64(missing / rate).ok()).flatten();
+        let left =
+            (rate >= 1.0).then(|| Duration::try_from_secs_f64(missing / rate).ok()).flatten();
         Progress { done, total: self.total, rate, left }
     }
 }

@@ -7,7 +7,7 @@ use crate::{
     net::rendezvous::{Room, RoomEvent},
     proto::{
         Role,
-        frame::Reason,
+        frame::{Frame, Reason},
         pairing::Message,
         pake::Keys,
         seal::{self, Opener, Sealer},
@@ -81,5 +81,21 @@ impl Signalling {
             self.say(&[Signal::Cancel(reason)]);
         }
         self.room.leave().await;
+    }
+}
+
+/// The peer's wish to stop, if that is what came. Once lanes are open nothing else matters here:
+/// a server that goes away or tampers cannot touch them.
+pub(super) fn cancelled(signalled: Result<Signalled, Error>) -> Option<Frame> {
+    match signalled {
+        Ok(Signalled::Signals(signals)) => signals.iter().find_map(|signal| match signal {
+            Signal::Cancel(reason) => Some(Frame::Cancel(*reason)),
+            _ => None,
+        }),
+        Ok(Signalled::Peer(_) | Signalled::Lost) => None,
+        Err(error) => {
+            tracing::warn!(%error, "signalling");
+            None
+        }
     }
 }

@@ -23,12 +23,12 @@ impl Rooms {
             return Err(Refusal::BadMessage);
         }
         self.place_for_another(caller.source)?;
-        match self.rooms.get(&id) {
+        match self.pairs.get(&id) {
             None => self.room_for_another()?,
             Some(room) => admits(room, caller, role)?,
         }
         self.end_conversation_of(&id, role);
-        let mut room = self.rooms.remove(&id).unwrap_or_default();
+        let mut room = self.pairs.remove(&id).unwrap_or_default();
         let token = Token::new(random.token);
         let seat = Seat { token: token.clone(), source: caller.source, holder: Some(caller.id) };
         self.take_place(&mut room, &id, role, seat);
@@ -39,13 +39,13 @@ impl Rooms {
             self.tell_presence(caller.id, &id, Presence::Here);
             self.tell_presence(peer, &id, Presence::Here);
         }
-        self.rooms.insert(id, room);
+        self.pairs.insert(id, room);
         Ok(())
     }
 
     /// Ends a room in which this place was somebody's.
     fn end_conversation_of(&mut self, id: &RoomId, role: Role) {
-        let Some(room) = self.rooms.get(id) else { return };
+        let Some(room) = self.pairs.get(id) else { return };
         if matches!(room.end(role).place, Place::Vacant) {
             return;
         }
@@ -66,10 +66,10 @@ impl Rooms {
         if self.slots.contains_key(id) {
             return self.rejoin_slot(caller, id, token);
         }
-        if self.taken.contains_key(id) {
-            return self.rejoin_taken_slot(caller, id, token);
+        if self.claimed.contains_key(id) {
+            return self.rejoin_claimed_slot(caller, id, token);
         }
-        let room = self.rooms.get_mut(id).ok_or(Refusal::NoSuchRoom)?;
+        let room = self.pairs.get_mut(id).ok_or(Refusal::NoSuchRoom)?;
         let role = room.role_with(token).ok_or(Refusal::NoSuchRoom)?;
         nobody_at_both_ends(room, caller, role)?;
         room.end_mut(role.peer()).mail.acknowledge(received)?;
@@ -79,18 +79,18 @@ impl Rooms {
     }
 
     /// The sender comes back to its slot and finds it claimed.
-    fn rejoin_taken_slot(
+    fn rejoin_claimed_slot(
         &mut self,
         caller: Caller,
         slot: &RoomId,
         token: &Token,
     ) -> Result<(), Refusal> {
-        let taken = self.taken.get(slot).ok_or(Refusal::NoSuchRoom)?;
-        if taken.token != *token {
+        let claimed = self.claimed.get(slot).ok_or(Refusal::NoSuchRoom)?;
+        if claimed.token != *token {
             return Err(Refusal::NoSuchRoom);
         }
-        let id = taken.room.clone();
-        let room = self.rooms.get(&id).ok_or(Refusal::NoSuchRoom)?;
+        let id = claimed.room.clone();
+        let room = self.pairs.get(&id).ok_or(Refusal::NoSuchRoom)?;
         let seat = room.end(Role::Sender).seat().ok_or(Refusal::NoSuchRoom)?;
         nobody_at_both_ends(room, caller, Role::Sender)?;
         let answer = paired(slot, &id, &seat.token);
@@ -100,7 +100,7 @@ impl Rooms {
 
     /// Seats a connection at a place that is its own, answers, and hands over what waits.
     fn return_to_place(&mut self, caller: Caller, id: &RoomId, role: Role, answer: Reply) {
-        let Some(mut room) = self.rooms.remove(id) else { return };
+        let Some(mut room) = self.pairs.remove(id) else { return };
         let before = room.end_mut(role).seat_mut().and_then(|seat| seat.holder.replace(caller.id));
         self.stand_up(before, id);
         self.sit_down(Some(caller.id), id);
@@ -111,7 +111,7 @@ impl Rooms {
         if let (None, Some(peer)) = (before, room.end(role.peer()).holder()) {
             self.tell_presence(peer, id, Presence::Here);
         }
-        self.rooms.insert(id.clone(), room);
+        self.pairs.insert(id.clone(), room);
     }
 
     fn deliver_kept(&mut self, caller: Caller, id: &RoomId, room: &Room, role: Role) {
@@ -129,7 +129,7 @@ impl Rooms {
         number: u64,
         body: Body,
     ) -> Result<(), Refusal> {
-        let room = self.rooms.get_mut(id).ok_or(Refusal::NoSuchRoom)?;
+        let room = self.pairs.get_mut(id).ok_or(Refusal::NoSuchRoom)?;
         let role = room.role_of(caller.id).ok_or(Refusal::NoSuchRoom)?;
         let posted = room.end_mut(role).mail.post(number, &body)?;
         if room.end(role.peer()).presence() == Presence::Left {
@@ -148,7 +148,7 @@ impl Rooms {
         id: &RoomId,
         number: u64,
     ) -> Result<(), Refusal> {
-        let room = self.rooms.get_mut(id).ok_or(Refusal::NoSuchRoom)?;
+        let room = self.pairs.get_mut(id).ok_or(Refusal::NoSuchRoom)?;
         let role = room.role_of(caller.id).ok_or(Refusal::NoSuchRoom)?;
         room.end_mut(role.peer()).mail.acknowledge(number)
     }
@@ -160,15 +160,15 @@ impl Rooms {
             return Ok(());
         }
         // A slot may be claimed while its sender's `Leave` is on the way: then it means the room.
-        let id = self.taken.get(id).map_or(id, |taken| &taken.room).clone();
-        let room = self.rooms.get(&id).ok_or(Refusal::NoSuchRoom)?;
+        let id = self.claimed.get(id).map_or(id, |claimed| &claimed.room).clone();
+        let room = self.pairs.get(&id).ok_or(Refusal::NoSuchRoom)?;
         let role = room.role_of(caller.id).ok_or(Refusal::NoSuchRoom)?;
         self.leave_room(caller, &id, role);
         Ok(())
     }
 
     fn leave_room(&mut self, caller: Caller, id: &RoomId, role: Role) {
-        let Some(mut room) = self.rooms.remove(id) else { return };
+        let Some(mut room) = self.pairs.remove(id) else { return };
         self.clear_place(&mut room, id, role);
         room.end_mut(role.peer()).mail.discard();
         let peer = room.end(role.peer());
@@ -177,11 +177,11 @@ impl Rooms {
             (Place::Held(_), None) => self.deadlines.set(id, caller.now + self.limits.grace),
             // Put back only to be dropped with everything that belongs to it.
             (Place::Vacant | Place::Left, _) => {
-                self.rooms.insert(id.clone(), room);
+                self.pairs.insert(id.clone(), room);
                 return self.drop_room(id);
             }
         }
-        self.rooms.insert(id.clone(), room);
+        self.pairs.insert(id.clone(), room);
     }
 }
 

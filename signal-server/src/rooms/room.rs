@@ -45,6 +45,11 @@ pub(super) struct Seat {
 }
 
 impl Room {
+    /// A room that takes the place of a slot.
+    pub(super) fn of_slot(slot: RoomId) -> Self {
+        Self { slot: Some(slot), ..Self::default() }
+    }
+
     pub(super) fn end(&self, role: Role) -> &End {
         match role {
             Role::Sender => &self.sender,

@@ -5,9 +5,7 @@ use std::time::{Duration, Instant};
 use super::room::{Room, Seat};
 use super::{Caller, ConnectionId, Random, Rooms};
 use crate::limits::Source;
-use crate::protocol::{
-    Body, MAX_TTL, Nameplate, Presence, Refusal, Reply, Role, RoomId, Token,
-};
+use crate::protocol::{Body, MAX_TTL, Nameplate, Presence, Refusal, Reply, Role, RoomId, Token};
 
 /// A sender that waits.
 pub(super) struct Slot {
@@ -22,7 +20,7 @@ pub(super) struct Slot {
 
 /// What is left of a claimed slot: the way into the room for a sender whose `Paired` was lost
 /// with its socket.
-pub(super) struct Taken {
+pub(super) struct ClaimedSlot {
     pub(super) token: Token,
     pub(super) room: RoomId,
 }
@@ -65,7 +63,7 @@ impl Rooms {
     }
 
     fn is_known(&self, id: &RoomId) -> bool {
-        self.slots.contains_key(id) || self.rooms.contains_key(id) || self.taken.contains_key(id)
+        self.slots.contains_key(id) || self.pairs.contains_key(id) || self.claimed.contains_key(id)
     }
 
     fn open_slot(&mut self, id: RoomId, slot: Slot, ttl: u64) {
@@ -83,12 +81,12 @@ impl Rooms {
     pub(super) fn claim(
         &mut self,
         caller: Caller,
-        nameplate: Nameplate,
+        nameplate: &Nameplate,
         random: &Random,
     ) -> Result<(), Refusal> {
         // Before the look-up, so that the answer does not depend on what is found.
         self.place_for_another(caller.source)?;
-        let id = self.nameplates.slot(&nameplate).cloned().ok_or(Refusal::NoSuchCode)?;
+        let id = self.nameplates.slot(nameplate).cloned().ok_or(Refusal::NoSuchCode)?;
         if self.slots.get(&id).is_some_and(|slot| slot.holder == Some(caller.id)) {
             return Err(Refusal::BadMessage); // nobody sits at both ends
         }
@@ -100,33 +98,33 @@ impl Rooms {
     /// Makes the room for two and tells both.
     fn pair(&mut self, caller: Caller, slot_id: RoomId, slot: Slot, random: &Random) {
         let id = RoomId::from_128_bits(random.room);
-        let sender = Seat {
-            token: Token::new(random.token),
-            source: slot.source,
-            holder: slot.holder,
-        };
+        let sender =
+            Seat { token: Token::new(random.token), source: slot.source, holder: slot.holder };
         let receiver = Seat {
             token: Token::new(random.other_token),
             source: caller.source,
             holder: Some(caller.id),
         };
-        self.reply(caller.id, Reply::Claimed {
-            nameplate: slot.nameplate,
-            slot: slot_id.clone(),
-            room: id.clone(),
-            token: receiver.token.clone(),
-            body: slot.body,
-            ice_servers: Vec::new(),
-        });
+        self.reply(
+            caller.id,
+            Reply::Claimed {
+                nameplate: slot.nameplate,
+                slot: slot_id.clone(),
+                room: id.clone(),
+                token: receiver.token.clone(),
+                body: slot.body,
+                ice_servers: Vec::new(),
+            },
+        );
         match slot.holder {
             Some(holder) => self.reply(holder, paired(&slot_id, &id, &sender.token)),
             None => self.tell_presence(caller.id, &id, Presence::Gone),
         }
-        let mut room = Room { slot: Some(slot_id.clone()), ..Room::default() };
+        let mut room = Room::of_slot(slot_id.clone());
         self.take_place(&mut room, &id, Role::Sender, sender);
         self.take_place(&mut room, &id, Role::Receiver, receiver);
-        self.taken.insert(slot_id, Taken { token: slot.token, room: id.clone() });
-        self.rooms.insert(id, room);
+        self.claimed.insert(slot_id, ClaimedSlot { token: slot.token, room: id.clone() });
+        self.pairs.insert(id, room);
     }
 
     /// The sender is back in a slot that still waits.
@@ -149,7 +147,7 @@ impl Rooms {
     }
 }
 
-/// What a sender is told when its slot was taken.
+/// What a sender is told when its slot was claimed.
 pub(super) fn paired(slot: &RoomId, room: &RoomId, token: &Token) -> Reply {
     Reply::Paired {
         slot: slot.clone(),

@@ -1,0 +1,91 @@
+//! The HTTP side: one path becomes a WebSocket, one says that the server is well, the rest is a
+//! 404 that says what this is. Logs no request. Used by `run`.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::{ConnectInfo, State};
+use axum::http::header::{CONTENT_TYPE, ORIGIN};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get};
+
+use crate::admission::{Stopping, Visitor, Welcome};
+use crate::connection;
+use crate::hub::Hub;
+use crate::protocol::{MAX_MESSAGE, PATH};
+
+/// How much of a socket is read at once. The library's 128 KiB are allocated for each connection
+/// when it opens; requests are a few hundred bytes.
+const READ_BUFFER: usize = 4 * 1024;
+
+/// How much may wait inside the library: it is given one reply at a time, so this is never
+/// reached and only says that it has an end.
+const WRITE_BUFFER: usize = 256 * 1024;
+
+/// What the handlers need.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) stopping: Stopping,
+}
+
+/// Every path there is.
+pub(crate) fn router(shared: Shared) -> Router {
+    Router::new()
+        .route(PATH, any(rendezvous))
+        .route("/health", get(health))
+        .fallback(not_found)
+        .with_state(shared)
+}
+
+async fn rendezvous(
+    State(shared): State<Shared>,
+    ConnectInfo(visitor): ConnectInfo<Visitor>,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Response {
+    // Browsers send `Origin` with every WebSocket and let any page open one to anywhere. There is
+    // no page of ours yet, and a page of somebody else's must not reach a server in a LAN.
+    if headers.contains_key(ORIGIN) {
+        return refuse(StatusCode::FORBIDDEN, "this server does not talk to web pages\n");
+    }
+    let upgrade = match upgrade {
+        Ok(upgrade) => upgrade,
+        Err(rejection) => return rejection.into_response(),
+    };
+    if visitor.welcome == Welcome::TooMany {
+        let text = "this address has as many connections as this server allows\n";
+        return refuse(StatusCode::TOO_MANY_REQUESTS, text);
+    }
+    visitor.stay();
+    upgrade
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(0)
+        .max_write_buffer_size(WRITE_BUFFER)
+        .max_message_size(MAX_MESSAGE)
+        .max_frame_size(MAX_MESSAGE)
+        .on_upgrade(async move |socket| {
+            let line = shared.hub.connect(visitor.source);
+            connection::serve(socket, line, shared.stopping).await;
+        })
+}
+
+async fn health(State(shared): State<Shared>) -> Response {
+    let report = serde_json::json!({
+        "status": "ok",
+        "version": env!("CARGO_PKG_VERSION"),
+        "rooms": shared.hub.rooms(),
+    });
+    ([(CONTENT_TYPE, "application/json")], format!("{report}\n")).into_response()
+}
+
+async fn not_found() -> Response {
+    refuse(StatusCode::NOT_FOUND, "this is a p2pshare rendezvous server; there is no page here\n")
+}
+
+fn refuse(status: StatusCode, text: &'static str) -> Response {
+    (status, text).into_response()
+}

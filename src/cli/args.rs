@@ -1,0 +1,256 @@
+//! What can be said on the command line: `clap` only, and how it becomes options.
+
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, value_parser};
+use p2pshare::{Code, Invitation, ServerUrl};
+
+const ABOUT: &str = "Send files straight from one machine to another";
+
+const LONG_ABOUT: &str = "\
+Send files straight from one machine to another.
+
+  p2pshare send film.mkv          prints a code, and waits
+  p2pshare receive CODE           on the other machine, gets the file
+
+With no server configured, both ends must be on one network, or one machine. With
+--server, any two networks will do; p2pshare-signal is such a server. The two ends
+find each other there and then talk directly, end-to-end encrypted: the server sees
+neither names nor bytes.";
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0 done              5 wrong code            10 cannot write
+  1 other failure     6 declined              11 source changed or unreadable
+  2 usage             7 no path to the peer   12 unsafe name
+  3 no server         8 interrupted           13 target exists
+  4 unknown code      9 verification failed   130 Ctrl-C, 143 terminated";
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(name = "p2pshare", version, about = ABOUT, long_about = LONG_ABOUT, after_help = EXIT_CODES)]
+#[command(infer_subcommands = false, subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) general: General,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What goes with every command.
+#[derive(Args, Debug)]
+pub(crate) struct General {
+    /// Rendezvous server to meet at, e.g. wss://example.org or ws://box:9477.
+    ///
+    /// Without one, the sender runs its own and both ends must be on one network. Also the line
+    /// `server = "wss://..."` in the configuration file.
+    #[arg(long, global = true, env = "P2PSHARE_SERVER", value_name = "URL")]
+    #[arg(visible_alias = "rendezvous-server")]
+    pub(crate) server: Option<ServerUrl>,
+
+    /// Print nothing but errors, and, when sending, the code on standard output.
+    #[arg(short, long, global = true, conflicts_with = "json")]
+    pub(crate) quiet: bool,
+
+    /// Print one JSON object a line on standard output for everything that happens.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    /// Show no progress bar.
+    #[arg(long, global = true, visible_alias = "hide-progress")]
+    pub(crate) no_progress: bool,
+
+    /// Write diagnostics to standard error; codes and keys are not among them.
+    #[arg(long, global = true, env = "P2PSHARE_LOG", value_name = "LEVEL")]
+    pub(crate) log: Option<LogLevel>,
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Send a file: prints a code for the receiver, and waits for it.
+    #[command(visible_alias = "tx")]
+    Send(SendArgs),
+    /// Receive a file with the code that the sender shows.
+    ///
+    /// `p2pshare CODE` means the same.
+    #[command(visible_aliases = ["recv", "rx"])]
+    Receive(ReceiveArgs),
+    /// Print the tree digest of a file, as a transfer shows it.
+    Hash(HashArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SendArgs {
+    /// The file to send.
+    pub(crate) path: PathBuf,
+
+    /// Use this code instead of a random one; its words must be of p2pshare's list.
+    ///
+    /// A code that you think up yourself is easier to guess. Other users of this machine can see
+    /// the command line: the variable keeps it from them.
+    #[arg(long, env = "P2PSHARE_CODE", hide_env_values = true)]
+    pub(crate) code: Option<Code>,
+
+    /// Number of words in the code, 3 to 10. Three are 31 bits, for one guess.
+    #[arg(long, default_value_t = 3, value_parser = value_parser!(u8).range(3..=10), value_name = "N")]
+    #[arg(visible_alias = "code-length")]
+    pub(crate) words: u8,
+
+    /// How long the code may wait for its receiver, e.g. 90s, 30m, 8h; at most 24h.
+    #[arg(long, default_value = "24h", value_parser = parse_ttl, value_name = "TIME")]
+    pub(crate) ttl: Duration,
+
+    /// Show four words on both ends, and send nothing before you say that they are the same.
+    #[arg(long)]
+    pub(crate) verify: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ReceiveArgs {
+    /// The code that the sender shows; CODE@HOST:PORT and links are codes, too.
+    ///
+    /// Without it you are asked. Other users of this machine can see the command line; a code
+    /// works once, but if that worries you let yourself be asked, or use the variable.
+    #[arg(env = "P2PSHARE_CODE", hide_env_values = true)]
+    pub(crate) code: Option<Invitation>,
+
+    /// Where to put the file: a folder that exists, or the name that it is to have.
+    #[arg(short, long, value_name = "PATH", value_parser = parse_out)]
+    #[arg(visible_aliases = ["output", "output-file", "out-dir", "dir"])]
+    pub(crate) out: Option<PathBuf>,
+
+    /// Take what is offered without asking.
+    #[arg(short, long, visible_aliases = ["noconfirm", "accept-file"])]
+    pub(crate) yes: bool,
+
+    /// Show four words on both ends; the sender's user must say that they are the same.
+    #[arg(long, action = ArgAction::SetTrue)]
+    pub(crate) verify: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct HashArgs {
+    /// The file.
+    pub(crate) path: PathBuf,
+}
+
+fn parse_ttl(text: &str) -> Result<Duration, String> {
+    let ttl = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    let most = Duration::from_secs(24 * 60 * 60);
+    if ttl < Duration::from_secs(1) || ttl > most {
+        return Err("a code waits between 1s and 24h".to_owned());
+    }
+    Ok(ttl)
+}
+
+fn parse_out(text: &str) -> Result<PathBuf, String> {
+    match text {
+        "-" => Err("writing to standard output is not possible in this version".to_owned()),
+        "" => Err("the name is empty".to_owned()),
+        path => Ok(path.into()),
+    }
+}
+
+impl Cli {
+    /// Parses the process's arguments; ends it where they ask for help or make no sense.
+    pub(crate) fn of_process() -> Self {
+        Self::parse_from(with_receive(std::env::args_os().collect()))
+    }
+}
+
+/// Puts `receive` before a code that stands alone.
+fn with_receive(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    let is_code = |text: &OsString| text.to_str().is_some_and(|t| t.parse::<Invitation>().is_ok());
+    let position = arguments.iter().skip(1).position(|text| !is_option(text));
+    if let Some(at) = position.map(|at| at + 1)
+        && arguments.get(at).is_some_and(is_code)
+        && !takes_value(arguments.get(at - 1))
+    {
+        arguments.insert(at, "receive".into());
+    }
+    arguments
+}
+
+fn is_option(text: &OsString) -> bool {
+    text.to_string_lossy().starts_with('-')
+}
+
+/// `--server URL CODE`: the URL is no code, so a code never follows such an option directly.
+fn takes_value(before: Option<&OsString>) -> bool {
+    before.is_some_and(|text| matches!(text.to_str(), Some("--server" | "--log" | "--code")))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        let arguments = line.split(' ').map(OsString::from).collect();
+        Cli::try_parse_from(with_receive(arguments))
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_code_alone_means_receive() {
+        let code = "7-aardvark-abandoned-abbreviate";
+        for line in [
+            format!("p2pshare {code}"),
+            format!("p2pshare -q {code}"),
+            format!("p2pshare rx -y {code}"),
+            format!("p2pshare {code} -o /tmp"),
+            format!("p2pshare {code}@10.0.0.1:9477"),
+        ] {
+            let Command::Receive(receive) = parse(&line).unwrap().command else { panic!("{line}") };
+            assert!(receive.code.is_some(), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for line in [
+            "p2pshare",
+            "p2pshare nonsense",
+            "p2pshare send",
+            "p2pshare send a --words 2",
+            "p2pshare send a --ttl 25h",
+            "p2pshare send a --code 7-a-b-c",
+            "p2pshare receive 7-aardvark",
+            "p2pshare receive -o -",
+            "p2pshare -q --json send a",
+            "p2pshare --server box send a",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn help_pages_are_these() {
+        let mut command = Cli::command().term_width(100);
+        insta::assert_snapshot!("help", command.render_long_help().to_string());
+        for name in ["send", "receive", "hash"] {
+            let page = command
+                .find_subcommand_mut(name)
+                .unwrap()
+                .clone()
+                .term_width(100)
+                .render_long_help();
+            insta::assert_snapshot!(format!("help_{name}"), page.to_string());
+        }
+    }
+}

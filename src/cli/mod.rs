@@ -1,0 +1,6 @@
+//! The command line: what can be said ([`args`], [`config`]) and what is shown ([`ui`]).
+
+pub(crate) mod args;
+pub(crate) mod config;
+pub(crate) mod json;
+pub(crate) mod ui;

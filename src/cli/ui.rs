@@ -1,0 +1,301 @@
+//! What is shown: the only file that prints. Bars on a terminal, plain lines elsewhere, JSON
+//! for programs, next to nothing when quiet.
+//!
+//! Standard output is for data (the code when quiet, JSON); everything else goes to standard
+//! error. What comes from the other end is escaped before a terminal sees it.
+
+use std::{
+    io::{self, BufRead, IsTerminal, Write},
+    time::{Duration, Instant},
+};
+
+use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use p2pshare::{Complete, Event, Offer, Path, Progress, Question, Shown, Told, shown};
+use tokio::sync::oneshot;
+
+use super::{args::General, json};
+
+/// Pause between lines of progress where there is no bar.
+const LINE_EVERY: Duration = Duration::from_secs(5);
+
+/// How fast the spinner turns.
+const SPIN: Duration = Duration::from_millis(100);
+
+/// In which form things are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Bars,
+    Lines,
+    Quiet,
+    Json,
+}
+
+/// Shows events.
+#[derive(Debug)]
+pub(crate) struct Ui {
+    form: Form,
+    program: String,
+    bar: Option<ProgressBar>,
+    last_line: Option<Instant>,
+}
+
+impl Ui {
+    /// Chooses the form: options first, then whether there is a terminal.
+    pub(crate) fn new(general: &General) -> Self {
+        let form = match (general.json, general.quiet) {
+            (true, _) => Form::Json,
+            (_, true) => Form::Quiet,
+            _ if io::stderr().is_terminal() && !general.no_progress => Form::Bars,
+            _ => Form::Lines,
+        };
+        Self { form, program: program(), bar: None, last_line: None }
+    }
+
+    /// Shows an event, or asks a question.
+    pub(crate) fn show(&mut self, event: Event) {
+        match self.form {
+            Form::Json => out(&json::event(&event).to_string()),
+            Form::Quiet => {
+                if let Event::Code(invitation) = &event {
+                    out(&invitation.code);
+                }
+            }
+            Form::Bars | Form::Lines => self.tell(&event),
+        }
+        if let Event::Question(question, answer) = event {
+            self.ask(&question, answer);
+        }
+    }
+
+    /// Shows how a session failed.
+    pub(crate) fn fail(&mut self, told: &Told) {
+        self.clear();
+        if self.form == Form::Json {
+            out(&json::error(told).to_string());
+            return;
+        }
+        err(&told.sentence);
+        if let Some(hint) = told.hint {
+            err(&format!("hint: {hint}"));
+        }
+    }
+
+    /// Prints data.
+    pub(crate) fn data(line: &str) {
+        out(line);
+    }
+
+    /// Asks for a line, without an echo of what was asked on standard output.
+    pub(crate) fn prompt(question: &str) -> io::Result<String> {
+        write!(io::stderr(), "{question}")?;
+        io::stderr().flush()?;
+        let mut line = String::new();
+        io::stdin().lock().read_line(&mut line)?;
+        Ok(line)
+    }
+
+    fn tell(&mut self, event: &Event) {
+        match event {
+            Event::Progress(progress) => return self.progress(progress),
+            Event::Finishing => return self.finishing(),
+            _ => self.clear(),
+        }
+        match event {
+            Event::ServerUnreachable { server, error } => {
+                err(&format!("The server {server} does not answer ({error})."));
+                err("Going on without it: the receiver must be on this network.");
+            }
+            Event::Unportable { name, why } => err(&format!(
+                "Note: some systems cannot hold the name {}: {why}.",
+                shown(name.as_str())
+            )),
+            Event::NoDiscovery(error) => {
+                err(&format!("Note: {error}."));
+                err("hint: the receiver needs the code with @host:port");
+            }
+            Event::Code(invitation) => self.invite(invitation),
+            Event::WrongCode => {
+                err("Somebody came with a wrong code; that code is used up, and nothing was sent.");
+            }
+            Event::Searching => self.spin("Looking for the sender on this network"),
+            Event::StillSearching => {
+                err("Not found yet. Is the sender running, and on the same network?");
+                self.spin("Still looking (Ctrl-C to stop)");
+            }
+            Event::Connecting => self.spin("Connecting"),
+            Event::Connected(path) => err(&format!("Connected: {}.", way(*path))),
+            Event::Verifier(words) => err(&format!("Verifier: {}", words.join(" "))),
+            Event::Offer(offer) => err(&format!("File: {}", of(offer))),
+            Event::Complete(complete) => completed(complete),
+            Event::Question(..) | Event::Progress(_) | Event::Finishing => {}
+        }
+    }
+
+    fn invite(&mut self, invitation: &Shown) {
+        let Shown { code, at, server } = invitation;
+        let program = &self.program;
+        let server = server.as_ref().map(|url| format!("--server {url} ")).unwrap_or_default();
+        err(&format!("Code is: {code}"));
+        err("On the other machine, run:");
+        err(&format!("\n    {program} {server}receive {code}\n"));
+        if let Some(at) = at {
+            err("or, should it not find this one by itself:");
+            err(&format!("\n    {program} receive {code}@{at}\n"));
+        }
+        self.spin("Waiting for the receiver (Ctrl-C to stop)");
+    }
+
+    fn spin(&mut self, message: &str) {
+        if self.form == Form::Lines {
+            return err(&format!("{message}."));
+        }
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        bar.set_message(message.to_owned());
+        bar.enable_steady_tick(SPIN);
+        self.bar = Some(bar);
+    }
+
+    fn progress(&mut self, progress: &Progress) {
+        let message = rate(progress);
+        if self.form == Form::Lines {
+            let due = self.last_line.is_none_or(|last| last.elapsed() >= LINE_EVERY);
+            if due && progress.done < progress.total && progress.rate > 0.0 {
+                self.last_line = Some(Instant::now());
+                err(&format!(
+                    "{} of {}, {message}",
+                    HumanBytes(progress.done),
+                    HumanBytes(progress.total)
+                ));
+            }
+            return;
+        }
+        let bar = self.bar.get_or_insert_with(|| transfer_bar(progress.total));
+        bar.set_position(progress.done);
+        bar.set_message(message);
+    }
+
+    fn finishing(&mut self) {
+        match &self.bar {
+            Some(bar) => bar.set_message("making sure that it is on the disk"),
+            None if self.form == Form::Bars => self.spin("Making sure that it is on the disk"),
+            None => {}
+        }
+    }
+
+    fn clear(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+
+    /// Asks on a thread of its own, since reading a line cannot be broken off.
+    fn ask(&self, question: &Question, answer: oneshot::Sender<bool>) {
+        let asked = match (self.form, question) {
+            (Form::Json | Form::Quiet, _) => String::new(),
+            (_, Question::Accept(offer)) => format!("Receive {}? [Y/n] ", of(offer)),
+            (_, Question::SameWords) => "Does the other end show the same words? [y/N] ".to_owned(),
+        };
+        let no_by_default = *question == Question::SameWords;
+        std::thread::spawn(move || {
+            let line = Self::prompt(&asked).unwrap_or_default();
+            // The session may have ended meanwhile.
+            let _ = answer.send(is_yes(&line, no_by_default));
+        });
+    }
+}
+
+/// An empty line is the default; the end of the input, which has no line at all, is a no.
+fn is_yes(line: &str, no_by_default: bool) -> bool {
+    match line.trim().to_lowercase().as_str() {
+        "y" | "yes" => true,
+        "" => !line.is_empty() && !no_by_default,
+        _ => false,
+    }
+}
+
+/// The name under which a person can call this program from here.
+fn program() -> String {
+    let called = std::env::args().next().unwrap_or_default();
+    if called.contains(std::path::MAIN_SEPARATOR) { called } else { "p2pshare".to_owned() }
+}
+
+fn way(path: Path) -> &'static str {
+    match path {
+        Path::Lan => "directly, within this network",
+        Path::Direct => "directly",
+        Path::Relay => "through a relay",
+    }
+}
+
+fn of(offer: &Offer) -> String {
+    format!("{} ({})", shown(offer.name.as_str()), HumanBytes(offer.size))
+}
+
+fn completed(complete: &Complete) -> () {
+    let size = HumanBytes(complete.size);
+    let seconds = complete.took.as_secs_f64();
+    let what = match &complete.path {
+        Some(path) => format!("Received {}", shown(&path.to_string_lossy())),
+        None => format!("Sent {}", shown(complete.name.as_str())),
+    };
+    err(&format!("{what} ({size} in {seconds:.1} s)"));
+    err(&format!("Tree digest: {}", complete.digest));
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a rate is shown, not used"
+)]
+fn rate(progress: &Progress) -> String {
+    let rate = HumanBytes(progress.rate as u64);
+    match progress.left {
+        Some(left) => {
+            let left = HumanDuration(Duration::from_secs(left.as_secs() + 1));
+            format!("{rate}/s, {left:#} left")
+        }
+        None => format!("{rate}/s"),
+    }
+}
+
+fn transfer_bar(total: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{wide_bar} {percent:>3} % {binary_bytes} {msg}");
+    ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr())
+        .with_style(style.expect("a fixed template that a test draws"))
+}
+
+/// A line of data. Whoever reads it may have gone, which is no failure of ours.
+fn out(line: &str) {
+    let mut stdout = io::stdout().lock();
+    let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+}
+
+/// A line for the user.
+fn err(line: &str) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_what_a_person_means() {
+        for (line, no_by_default, meant) in [
+            ("\n", false, true),
+            ("\n", true, false),
+            ("y\n", true, true),
+            ("Yes\n", false, true),
+            ("n\n", false, false),
+            ("what?\n", false, false),
+            ("", false, false),
+        ] {
+            assert_eq!(is_yes(line, no_by_default), meant, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn the_bar_can_be_drawn() {
+        transfer_bar(10).set_position(5);
+    }
+}

@@ -1,0 +1,354 @@
+//! From two ends that know each other to open lanes, each bound to the session: descriptions and
+//! candidates go sealed through the room, and nothing else is said before every lane's first
+//! message has proved who is there.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use p2pshare_signal::protocol::Presence;
+use rand_core::Rng;
+use tokio::time::{sleep, timeout};
+
+use super::{
+    event::{Event, Front},
+    meet::{Paired, random},
+    signalling::{Signalled, Signalling},
+};
+use crate::{
+    error::Error,
+    net::{
+        lane::{LaneEvent, LaneSender},
+        peer::{Channel, Channels, Peer, PeerEvent},
+    },
+    proto::{
+        Role,
+        binding::{Binding, CONTROL, FIRST_DATA, Fingerprints},
+        frame::{Frame, FrameError, Reason},
+        pake::Keys,
+        signal::{Description, MAX_CANDIDATES, Signal},
+    },
+};
+
+/// How long a path may be sought.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long the peer may take to hear that this end gives up.
+const FAREWELL: Duration = Duration::from_millis(700);
+
+/// Two ends with lanes between them.
+#[derive(Debug)]
+pub struct Link {
+    /// The connection under the lanes.
+    pub peer: Peer,
+    /// Lane 0.
+    pub control: Channel,
+    /// Lane 1.
+    pub data: Channel,
+    /// The sealed room beside the lanes.
+    pub signalling: Signalling,
+    /// The peer's user wants to compare verifier words.
+    pub peer_wants_words: bool,
+}
+
+/// Connects to a peer.
+///
+/// # Errors
+/// [`Error::NoPath`] when there is none in time, [`Error::Tampered`] and [`Error::Unbound`] when
+/// somebody interferes, or what the peer says when it gives up.
+pub async fn connect(
+    role: Role,
+    paired: Paired,
+    words: bool,
+    front: &Front,
+) -> Result<Link, Error> {
+    front.tell(Event::Connecting);
+    let Paired { keys, room } = paired;
+    let mut signalling = Signalling::new(room, &keys, role);
+    let established = tokio::select! {
+        established = establish(role, keys, &mut signalling, words) => established,
+        () = sleep(PATIENCE) => Err(Error::NoPath),
+        interrupt = front.interrupted() => Err(Error::Interrupted(interrupt)),
+    };
+    match established {
+        Ok(Established { peer, channels, peer_wants_words }) => {
+            let path = peer.path().await;
+            peer.opened();
+            front.tell(Event::Connected(path));
+            let Channels { control, data } = channels;
+            Ok(Link { peer, control, data, signalling, peer_wants_words })
+        }
+        Err(error) => {
+            signalling.leave(Some(error.reason())).await;
+            Err(error)
+        }
+    }
+}
+
+impl Link {
+    /// Sends a frame on the control channel; one that does not arrive shows as a lost path.
+    pub async fn send(&self, frame: &Frame) {
+        let message = BytesMut::from(frame.to_wire().as_slice());
+        if self.control.0.send(message).await.is_err() {
+            tracing::debug!("the control channel is closed");
+        }
+    }
+
+    /// Takes leave: with a reason, when this end gives up, on both ways to the peer, which then
+    /// closes.
+    pub async fn end(mut self, reason: Option<Reason>) {
+        if reason.is_some() {
+            let told = async {
+                self.control.0.drained().await;
+                while !matches!(self.control.1.next().await, LaneEvent::Closed) {}
+            };
+            if timeout(FAREWELL, told).await.is_err() {
+                tracing::debug!("the peer takes no farewell");
+            }
+        }
+        tokio::join!(self.signalling.leave(reason), self.peer.close());
+    }
+}
+
+struct Established {
+    peer: Peer,
+    channels: Channels,
+    peer_wants_words: bool,
+}
+
+/// Everything that must come together before lanes are open.
+struct Establishing<'a> {
+    role: Role,
+    words: bool,
+    keys: Keys,
+    signalling: &'a mut Signalling,
+    peer: Peer,
+    ours: Description,
+    theirs: Option<Description>,
+    /// Candidates of the peer that were taken.
+    candidates: usize,
+    /// Our own that are not told yet.
+    found: Vec<Signal>,
+    control: Greeting,
+    data: Greeting,
+}
+
+/// How far the first messages of a lane are.
+struct Greeting {
+    lane: u32,
+    opened: bool,
+    peer_wants_words: Option<bool>,
+}
+
+async fn establish(
+    role: Role,
+    keys: Keys,
+    signalling: &mut Signalling,
+    words: bool,
+) -> Result<Established, Error> {
+    let (peer, mut channels, ours, theirs) = match role {
+        Role::Sender => {
+            let (peer, channels, ours) = Peer::offer().await?;
+            (peer, channels, ours, None)
+        }
+        Role::Receiver => {
+            let (offer, early) = offer(signalling).await?;
+            let (peer, channels, ours) = Peer::answer(&offer).await?;
+            for signal in early {
+                if let Signal::Candidate(candidate) = signal {
+                    peer.add_candidate(&candidate).await;
+                }
+            }
+            (peer, channels, ours, Some(offer))
+        }
+    };
+    signalling.say(&[Signal::Description(ours.clone())]);
+    let greeting = |lane| Greeting { lane, opened: false, peer_wants_words: None };
+    let (control, data) = (greeting(CONTROL), greeting(FIRST_DATA));
+    let establishing = Establishing {
+        role,
+        words,
+        keys,
+        signalling,
+        peer,
+        ours,
+        theirs,
+        candidates: 0,
+        found: Vec::new(),
+        control,
+        data,
+    };
+    let (peer, peer_wants_words) = establishing.run(&mut channels).await?;
+    Ok(Established { peer, channels, peer_wants_words })
+}
+
+/// Waits for the offer; what came with it is given along.
+async fn offer(signalling: &mut Signalling) -> Result<(Description, Vec<Signal>), Error> {
+    loop {
+        if let Signalled::Signals(signals) = heard(signalling.next().await?)? {
+            let mut early = signals;
+            let position = early.iter().position(|s| matches!(s, Signal::Description(_)));
+            if let Some(Signal::Description(offer)) = position.map(|at| early.swap_remove(at)) {
+                return Ok((offer, early));
+            }
+        }
+    }
+}
+
+/// What ends the attempt, whoever says it.
+fn heard(signalled: Signalled) -> Result<Signalled, Error> {
+    match &signalled {
+        Signalled::Signals(signals) => {
+            let reason = signals.iter().find_map(|signal| match signal {
+                Signal::Cancel(reason) => Some(*reason),
+                _ => None,
+            });
+            reason.map_or(Ok(signalled), |reason| Err(Error::PeerGaveUp(reason)))
+        }
+        Signalled::Peer(Presence::Left) => Err(Error::PeerVanished),
+        Signalled::Lost => Err(Error::ServerLost),
+        Signalled::Peer(Presence::Here | Presence::Gone) => Ok(signalled),
+    }
+}
+
+impl Establishing<'_> {
+    async fn run(mut self, channels: &mut Channels) -> Result<(Peer, bool), Error> {
+        let Channels { control, data } = channels;
+        loop {
+            if let (Some(one), Some(two)) =
+                (self.control.peer_wants_words, self.data.peer_wants_words)
+            {
+                return Ok((self.peer, one || two));
+            }
+            // A lane that has greeted is left alone until the other has, too.
+            tokio::select! {
+                event = next_event(&mut self.peer) => self.peer_event(event)?,
+                signalled = self.signalling.next() => self.signalled(signalled?).await?,
+                event = control.1.next(), if self.control.peer_wants_words.is_none() => {
+                    self.lane_event(CONTROL, &control.0, event).await?;
+                }
+                event = data.1.next(), if self.data.peer_wants_words.is_none() => {
+                    self.lane_event(FIRST_DATA, &data.0, event).await?;
+                }
+            }
+        }
+    }
+
+    fn peer_event(&mut self, event: PeerEvent) -> Result<(), Error> {
+        match event {
+            PeerEvent::Candidate(candidate) => self.found.push(Signal::Candidate(candidate)),
+            PeerEvent::Gathered => self.found.push(Signal::EndOfCandidates),
+            PeerEvent::Lost => return Err(Error::NoPath),
+        }
+        // Those that were found together travel together.
+        if self.peer.events.is_empty() {
+            self.signalling.say(&std::mem::take(&mut self.found));
+        }
+        Ok(())
+    }
+
+    async fn signalled(&mut self, signalled: Signalled) -> Result<(), Error> {
+        let Signalled::Signals(signals) = heard(signalled)? else { return Ok(()) };
+        for signal in signals {
+            match signal {
+                Signal::Description(answer) if self.theirs.is_none() => {
+                    self.peer.accept(&answer).await?;
+                    self.theirs = Some(answer);
+                }
+                Signal::Candidate(candidate) if self.candidates < MAX_CANDIDATES => {
+                    self.candidates += 1;
+                    self.peer.add_candidate(&candidate).await;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn lane_event(
+        &mut self,
+        lane: u32,
+        sender: &LaneSender,
+        event: LaneEvent,
+    ) -> Result<(), Error> {
+        match event {
+            LaneEvent::Open => self.greet(lane, sender).await,
+            LaneEvent::Message(message) => self.greeted(lane, sender, &message).await,
+            LaneEvent::Closed => Err(Error::NoPath),
+        }
+    }
+
+    fn greeting(&mut self, lane: u32) -> &mut Greeting {
+        if lane == self.control.lane { &mut self.control } else { &mut self.data }
+    }
+
+    /// Sends this end's first message, once the peer's certificate is the one it described.
+    async fn greet(&mut self, lane: u32, sender: &LaneSender) -> Result<(), Error> {
+        if std::mem::replace(&mut self.greeting(lane).opened, true) {
+            return Ok(());
+        }
+        let mut nonce = [0; 16];
+        random().fill_bytes(&mut nonce);
+        let hello = self.binding().await?.hello(self.role, lane, nonce, self.words);
+        let message = BytesMut::from(Frame::Hello(hello).to_wire().as_slice());
+        sender.send(message).await.map_err(|_| Error::NoPath)
+    }
+
+    async fn greeted(
+        &mut self,
+        lane: u32,
+        sender: &LaneSender,
+        message: &Bytes,
+    ) -> Result<(), Error> {
+        self.greet(lane, sender).await?;
+        let Ok(Some(Frame::Hello(hello))) = Frame::from_wire(message) else {
+            return Err(Error::Unbound);
+        };
+        let checked = self.binding().await?.check(self.role.peer(), lane, &hello);
+        checked.map_err(|_| Error::Unbound)?;
+        self.greeting(lane).peer_wants_words = Some(hello.verify);
+        Ok(())
+    }
+
+    /// The binding to both certificates; the peer's own must be the one it described.
+    async fn binding(&self) -> Result<Binding, Error> {
+        let described = self.theirs.as_ref().ok_or(Error::Unbound)?.fingerprint;
+        if self.peer.fingerprint().await? != described {
+            return Err(Error::Unbound);
+        }
+        let fingerprints = match self.role {
+            Role::Sender => Fingerprints { sender: self.ours.fingerprint, receiver: described },
+            Role::Receiver => Fingerprints { sender: described, receiver: self.ours.fingerprint },
+        };
+        Ok(Binding::new(self.keys.clone(), fingerprints, 0))
+    }
+}
+
+/// The library keeps the other end of this queue as long as the connection lives.
+pub(super) async fn next_event(peer: &mut Peer) -> PeerEvent {
+    peer.events.recv().await.unwrap_or(PeerEvent::Lost)
+}
+
+/// What an event on a lane means.
+pub(super) enum Arrived {
+    /// A frame.
+    Frame(Frame),
+    /// Nothing that matters.
+    Nothing,
+    /// Bytes that are no frame, or one that offers what is refused.
+    Malformed(FrameError),
+    /// The peer has closed the lane.
+    Closed,
+}
+
+/// Parses what happened on a lane.
+pub(super) fn arrived(event: &LaneEvent) -> Arrived {
+    match event {
+        LaneEvent::Open => Arrived::Nothing,
+        LaneEvent::Closed => Arrived::Closed,
+        LaneEvent::Message(message) => match Frame::from_wire(message) {
+            Ok(Some(frame)) => Arrived::Frame(frame),
+            Ok(None) => Arrived::Nothing,
+            Err(error) => Arrived::Malformed(error),
+        },
+    }
+}
