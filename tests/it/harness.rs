@@ -1,0 +1,368 @@
+//! What the tests are made of: folders, files, servers and processes, all of which end with the
+//! test that made them.
+//!
+//! Nothing here sleeps: tests wait for what processes say, and [`PATIENCE`] only guards against
+//! waiting for ever.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, Command, ExitStatus, Stdio},
+    sync::{OnceLock, mpsc},
+    thread,
+    time::Duration,
+};
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use tempfile::TempDir;
+
+/// A generous guard: far longer than anything takes on a slow machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A folder for one test, with a `sender` and a `receiver` in it.
+pub(crate) struct Scene {
+    root: TempDir,
+}
+
+impl Scene {
+    pub(crate) fn new() -> Self {
+        let root = TempDir::new().unwrap();
+        for name in ["sender", "receiver", "config"] {
+            fs::create_dir(root.path().join(name)).unwrap();
+        }
+        Self { root }
+    }
+
+    /// The folder that the sender runs in.
+    pub(crate) fn sender(&self) -> PathBuf {
+        self.root.path().join("sender")
+    }
+
+    /// The folder that the receiver runs in.
+    pub(crate) fn receiver(&self) -> PathBuf {
+        self.root.path().join("receiver")
+    }
+
+    /// A file of the sender with bytes that do not repeat.
+    pub(crate) fn file(&self, name: &str, size: usize) -> PathBuf {
+        let path = self.sender().join(name);
+        fs::write(&path, bytes(size)).unwrap();
+        path
+    }
+
+    /// What the receiver's folder holds, hidden things included.
+    pub(crate) fn received(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.receiver()).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    /// `p2pshare` with some arguments, run in a folder, telling events as JSON.
+    pub(crate) fn p2pshare(&self, folder: &Path, arguments: &[&str]) -> Start {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_p2pshare"));
+        command
+            .current_dir(folder)
+            .args(arguments)
+            .env("P2PSHARE_CONFIG_DIR", self.root.path().join("config"))
+            .env_remove("P2PSHARE_SERVER")
+            .env_remove("P2PSHARE_CODE")
+            .env_remove("P2PSHARE_LOG");
+        Start { command }
+    }
+
+    /// A sender of a file, at a server, that tells events.
+    pub(crate) fn send(&self, server: &Server, path: &Path) -> Start {
+        let path = path.to_str().unwrap();
+        self.p2pshare(&self.sender(), &["--json", "--server", &server.url(), "send", path])
+    }
+
+    /// A receiver at a server that takes what is offered and tells events.
+    pub(crate) fn receive(&self, server: &Server, code: &str) -> Start {
+        let server = server.url();
+        self.p2pshare(&self.receiver(), &["--json", "--server", &server, "receive", "-y", code])
+    }
+}
+
+/// Bytes that do not repeat, the same each time.
+pub(crate) fn bytes(size: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut bytes = Vec::with_capacity(size + 8);
+    while bytes.len() < size {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(size);
+    bytes
+}
+
+/// SHA-256 of a file.
+pub(crate) fn sha256(path: &Path) -> [u8; 32] {
+    let mut file = fs::File::open(path).unwrap();
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut buffer).unwrap() {
+            0 => return hasher.finalize().into(),
+            count => hasher.update(&buffer[..count]),
+        }
+    }
+}
+
+/// A command that is about to start.
+pub(crate) struct Start {
+    command: Command,
+}
+
+impl Start {
+    pub(crate) fn arg(mut self, argument: &str) -> Self {
+        self.command.arg(argument);
+        self
+    }
+
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Runs the command inside a network namespace.
+    pub(crate) fn in_namespace(self, namespace: &str) -> Self {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", namespace]);
+        command.arg(self.command.get_program()).args(self.command.get_args());
+        if let Some(folder) = self.command.get_current_dir() {
+            command.current_dir(folder);
+        }
+        for (name, value) in self.command.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        Self { command }
+    }
+
+    /// Starts it.
+    pub(crate) fn start(self) -> Running {
+        Running::new(self.command)
+    }
+}
+
+/// A process; killed when it is dropped.
+pub(crate) struct Running {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    lines: mpsc::Receiver<Line>,
+    /// Lines of standard output so far.
+    pub(crate) stdout: Vec<String>,
+    /// Lines of standard error so far.
+    pub(crate) stderr: Vec<String>,
+}
+
+enum Line {
+    Out(String),
+    Err(String),
+}
+
+/// How a process ended.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: Vec<String>,
+    pub(crate) stderr: Vec<String>,
+}
+
+impl Running {
+    fn new(mut command: Command) -> Self {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let (say, lines) = mpsc::channel();
+        follow(child.stdout.take().unwrap(), say.clone(), Line::Out);
+        follow(child.stderr.take().unwrap(), say, Line::Err);
+        let stdin = child.stdin.take();
+        Self { child, stdin, lines, stdout: Vec::new(), stderr: Vec::new() }
+    }
+
+    /// The process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Types a line.
+    pub(crate) fn type_line(&mut self, line: &str) {
+        writeln!(self.stdin.as_mut().unwrap(), "{line}").unwrap();
+    }
+
+    /// Waits for an event of a name, as `--json` tells it.
+    pub(crate) fn event(&mut self, name: &str) -> Value {
+        let find = |line: &str| {
+            let event: Value = serde_json::from_str(line).ok()?;
+            (event["event"] == name).then_some(event)
+        };
+        self.wait(name, |line| match line {
+            Line::Out(text) => find(text),
+            Line::Err(_) => None,
+        })
+    }
+
+    /// The code that a sender tells as an event.
+    pub(crate) fn code(&mut self) -> String {
+        self.event("code")["code"].as_str().unwrap().to_owned()
+    }
+
+    /// Waits for a line of standard output.
+    pub(crate) fn line(&mut self) -> String {
+        self.wait("a line", |line| match line {
+            Line::Out(text) => Some(text.clone()),
+            Line::Err(_) => None,
+        })
+    }
+
+    /// Waits for a line of standard error that holds a text.
+    pub(crate) fn stderr_line(&mut self, part: &str) -> String {
+        self.wait(part, |line| match line {
+            Line::Err(text) if text.contains(part) => Some(text.clone()),
+            _ => None,
+        })
+    }
+
+    fn wait<T>(&mut self, what: &str, pick: impl Fn(&Line) -> Option<T>) -> T {
+        loop {
+            let line = self.lines.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+                panic!("no {what}; out {:#?}, err {:#?}", self.stdout, self.stderr)
+            });
+            let picked = pick(&line);
+            self.keep(line);
+            if let Some(picked) = picked {
+                return picked;
+            }
+        }
+    }
+
+    fn keep(&mut self, line: Line) {
+        match line {
+            Line::Out(text) => self.stdout.push(text),
+            Line::Err(text) => self.stderr.push(text),
+        }
+    }
+
+    /// Sends a signal: `INT`, `TERM`, `KILL`, `STOP`, `CONT`.
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.id().to_string()]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// Closes its standard input and waits until it ends.
+    pub(crate) fn finish(mut self) -> Finished {
+        drop(self.stdin.take());
+        loop {
+            match self.lines.recv_timeout(PATIENCE) {
+                Ok(line) => self.keep(line),
+                // Both pipes close when the process ends.
+                Err(mpsc::RecvTimeoutError::Disconnected) => break,
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    panic!("it does not end; out {:#?}, err {:#?}", self.stdout, self.stderr)
+                }
+            }
+        }
+        let status = self.child.wait().unwrap();
+        let (stdout, stderr) = (self.stdout.clone(), self.stderr.clone());
+        Finished { status, stdout, stderr }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn follow(pipe: impl Read + Send + 'static, say: mpsc::Sender<Line>, kind: fn(String) -> Line) {
+    thread::spawn(move || {
+        for line in BufReader::new(pipe).lines() {
+            let Ok(line) = line else { break };
+            if say.send(kind(line)).is_err() {
+                break;
+            }
+        }
+    });
+}
+
+impl Finished {
+    /// The exit code.
+    pub(crate) fn code(&self) -> i32 {
+        self.status.code().unwrap_or(-1)
+    }
+
+    /// Asserts an exit code, and shows what was said when it is another.
+    pub(crate) fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code(), code, "{self:#?}");
+        self
+    }
+
+    /// The last event of a name.
+    pub(crate) fn event(&self, name: &str) -> Value {
+        let events = self.stdout.iter().rev().filter_map(|line| serde_json::from_str(line).ok());
+        let mut named = events.filter(|event: &Value| event["event"] == name);
+        named.next().unwrap_or_else(|| panic!("no event {name} in {self:#?}"))
+    }
+
+    /// Whether an event of a name was told.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        let events = self.stdout.iter().filter_map(|line| serde_json::from_str(line).ok());
+        events.into_iter().any(|event: Value| event["event"] == name)
+    }
+}
+
+/// A rendezvous server of its own, at a free port of loopback.
+pub(crate) struct Server {
+    running: Running,
+    address: String,
+}
+
+impl Server {
+    pub(crate) fn start() -> Self {
+        let mut command = Command::new(server_binary());
+        command.args(["--listen", "127.0.0.1:0"]);
+        let mut running = Running::new(command);
+        let line = running.line();
+        let address = line.rsplit(' ').next().unwrap().to_owned();
+        Self { running, address }
+    }
+
+    /// `host:port`.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("ws://{}", self.address)
+    }
+
+    /// Kills it.
+    pub(crate) fn kill(self) {
+        drop(self.running);
+    }
+}
+
+/// The server's binary is one of another package, so it is built here, once.
+fn server_binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_BIN_EXE_p2pshare")).parent().unwrap();
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "--package", "p2pshare-signal"]);
+        build.current_dir(env!("CARGO_MANIFEST_DIR"));
+        if folder.ends_with("release") {
+            build.arg("--release");
+        }
+        assert!(build.status().unwrap().success());
+        folder.join("p2pshare-signal")
+    })
+}
