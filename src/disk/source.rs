@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use super::platform::{self, Stamp};
 use crate::proto::{
     digest::{Hash, tree},
-    frame::{ChunkHash, DATA_HEADER, MAX_PAYLOAD, data_header},
+    frame::{ChunkHash, DATA_HEADER, MAX_FRAME, data_header},
     manifest::{Entry, FileId, Kind, Modified},
     name::{HostileName, Name},
 };
@@ -94,19 +94,26 @@ impl Source {
         &self.entry
     }
 
-    /// Reads the whole file, chunk by chunk, and hands its pieces over until `give` says no.
+    /// Reads the whole file, chunk by chunk, and hands its pieces over until `give` says no: in
+    /// frames of at most so many bytes, header included.
     ///
     /// # Errors
     /// [`SourceError::Changed`] when it is not the same file any more, [`SourceError::Read`]
     /// when it cannot be read.
-    pub fn read(&self, id: FileId, mut give: impl FnMut(Piece) -> bool) -> Result<(), SourceError> {
+    pub fn read(
+        &self,
+        id: FileId,
+        frame: usize,
+        mut give: impl FnMut(Piece) -> bool,
+    ) -> Result<(), SourceError> {
+        let payload = frame.clamp(DATA_HEADER + 1, MAX_FRAME) - DATA_HEADER;
         let chunking = self.entry.chunking();
-        for chunk in 0..chunking.count().unwrap_or_default() {
+        for chunk in 0..chunking.count() {
             let (_, length) = chunking.span(chunk).unwrap_or_default();
             let mut hasher = Sha256::new();
             let mut offset = 0;
             while offset < length {
-                let frame = self.frame(id, chunk, offset, length - offset)?;
+                let frame = self.frame(id, chunk, offset, payload.min(left(length - offset)))?;
                 let payload = &frame[DATA_HEADER..];
                 hasher.update(payload);
                 offset += u32::try_from(payload.len()).expect("a payload is shorter than a chunk");
@@ -128,10 +135,8 @@ impl Source {
         id: FileId,
         chunk: u32,
         offset: u32,
-        left: u32,
+        length: usize,
     ) -> Result<BytesMut, SourceError> {
-        let left = usize::try_from(left).unwrap_or(MAX_PAYLOAD);
-        let length = left.min(MAX_PAYLOAD);
         let mut frame = BytesMut::zeroed(DATA_HEADER + length);
         let (header, payload) = frame.split_at_mut(DATA_HEADER);
         header.copy_from_slice(&data_header(id, chunk, offset, length));
@@ -154,6 +159,11 @@ impl Source {
             Err(SourceError::Changed(self.path.clone()))
         }
     }
+}
+
+/// No machine that runs this has pointers of less than 32 bits.
+fn left(bytes: u32) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
 fn entry(path: &Path, metadata: &Metadata) -> Result<Entry, SourceError> {
@@ -182,7 +192,7 @@ fn modified(metadata: &Metadata) -> Option<Modified> {
 /// [`SourceError`] when the file cannot be read or changes meanwhile.
 pub fn digest(path: &Path) -> Result<Hash, SourceError> {
     let mut hashes = Vec::new();
-    Source::open(path)?.read(FileId(0), |piece| {
+    Source::open(path)?.read(FileId(0), MAX_FRAME, |piece| {
         if let Piece::Chunk(chunk) = piece {
             hashes.push(chunk.hash);
         }
@@ -196,7 +206,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::proto::frame::Frame;
+    use crate::proto::frame::{Frame, MAX_PAYLOAD};
 
     fn file_of(size: usize) -> (tempfile::TempDir, PathBuf, Vec<u8>) {
         let folder = tempfile::tempdir().unwrap();
@@ -225,7 +235,7 @@ mod tests {
                 }
                 true
             };
-            Source::open(&path).unwrap().read(FileId(0), give).unwrap();
+            Source::open(&path).unwrap().read(FileId(0), MAX_FRAME, give).unwrap();
             assert!(read == bytes, "{size}");
         }
     }
@@ -252,7 +262,7 @@ mod tests {
             let (_folder, path, _) = file_of(600_000);
             let source = Source::open(&path).unwrap();
             let mut first = true;
-            let end = source.read(FileId(0), |_| {
+            let end = source.read(FileId(0), MAX_FRAME, |_| {
                 if std::mem::take(&mut first) {
                     change(&path);
                 }

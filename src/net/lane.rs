@@ -1,9 +1,15 @@
 //! A lane: an ordered, reliable way to send messages to the peer. Today a data channel.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
 use webrtc::data_channel::{DataChannel, DataChannelEvent};
 
 /// Messages that may wait for the session, which takes them at once; the payload among them is
@@ -32,7 +38,7 @@ pub enum LaneEvent {
 /// The end that sends.
 #[derive(Clone)]
 pub struct LaneSender {
-    channel: Arc<dyn DataChannel>,
+    channel: Arc<OnceLock<Arc<dyn DataChannel>>>,
 }
 
 /// The end that receives.
@@ -42,25 +48,33 @@ pub struct LaneReceiver {
     task: JoinHandle<()>,
 }
 
-/// Makes a lane of a data channel.
+/// Makes a lane of a data channel that there is, or that the peer is going to create.
 #[must_use]
-pub fn lane(channel: Arc<dyn DataChannel>) -> (LaneSender, LaneReceiver) {
+pub fn lane(channel: oneshot::Receiver<Arc<dyn DataChannel>>) -> (LaneSender, LaneReceiver) {
+    let sender = LaneSender { channel: Arc::default() };
     let (forward, events) = mpsc::channel(QUEUE);
-    let task = tokio::spawn(pump(channel.clone(), forward));
-    (LaneSender { channel }, LaneReceiver { events, task })
+    let task = tokio::spawn(pump(channel, sender.channel.clone(), forward));
+    (sender, LaneReceiver { events, task })
 }
 
 /// Takes messages from the library as they come: a channel that is not polled closes its window.
-async fn pump(channel: Arc<dyn DataChannel>, forward: mpsc::Sender<LaneEvent>) {
-    while let Some(event) = channel.poll().await {
-        let event = match event {
-            DataChannelEvent::OnOpen => LaneEvent::Open,
-            DataChannelEvent::OnMessage(message) => LaneEvent::Message(message.data.freeze()),
-            DataChannelEvent::OnClose => break,
-            _ => continue,
-        };
-        if forward.send(event).await.is_err() {
-            return;
+async fn pump(
+    channel: oneshot::Receiver<Arc<dyn DataChannel>>,
+    known: Arc<OnceLock<Arc<dyn DataChannel>>>,
+    forward: mpsc::Sender<LaneEvent>,
+) {
+    if let Ok(channel) = channel.await {
+        let channel = known.get_or_init(|| channel);
+        while let Some(event) = channel.poll().await {
+            let event = match event {
+                DataChannelEvent::OnOpen => LaneEvent::Open,
+                DataChannelEvent::OnMessage(message) => LaneEvent::Message(message.data.freeze()),
+                DataChannelEvent::OnClose => break,
+                _ => continue,
+            };
+            if forward.send(event).await.is_err() {
+                return;
+            }
         }
     }
     // The session may have ended already.
@@ -73,7 +87,8 @@ impl LaneSender {
     /// # Errors
     /// [`Closed`] when the lane is.
     pub async fn send(&self, message: BytesMut) -> Result<(), Closed> {
-        self.channel.send(message).await.map_err(|error| {
+        let channel = self.channel.get().ok_or(Closed)?;
+        channel.send(message).await.map_err(|error| {
             tracing::debug!(%error, "send");
             Closed
         })
@@ -81,7 +96,10 @@ impl LaneSender {
 
     /// Bytes that the peer has not acknowledged.
     pub async fn outstanding(&self) -> usize {
-        self.channel.outstanding_bytes().await.unwrap_or_default()
+        match self.channel.get() {
+            Some(channel) => channel.outstanding_bytes().await.unwrap_or_default(),
+            None => 0,
+        }
     }
 
     /// Waits until the peer has acknowledged everything; for ever if it never does.

@@ -1,17 +1,23 @@
 //! A PeerConnection: from descriptions and candidates to two open data channels.
 //!
-//! The sender offers; both channels are negotiated beforehand (ids 0 and 1), so they are open as
-//! soon as the association is. Nothing here decides whether the peer is the right one, beyond
+//! The sender offers and creates both channels, which the receiver knows by their labels. (With
+//! channels negotiated beforehand the `rtc` crate drops messages that arrive together with the
+//! end of the SCTP handshake.) Nothing here decides whether the peer is the right one, beyond
 //! giving its certificate's fingerprint; the session does.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use rtc::ice::mdns::MulticastDnsMode;
 use sha2::{Digest, Sha256};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use webrtc::{
-    data_channel::RTCDataChannelInit,
+    data_channel::{DataChannel, RTCDataChannelInit},
     peer_connection::{
         PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCConfigurationBuilder,
         RTCIceCandidateInit, RTCIceCandidateType, RTCIceGatheringState, RTCPeerConnectionIceEvent,
@@ -26,6 +32,10 @@ use super::{
     sockets::{Hurry, TunedRuntime, fitting_window},
 };
 use crate::proto::signal::{Candidate, CandidateKind, Description};
+
+/// Labels of the channels.
+const CONTROL: &str = "control";
+const DATA: &str = "data";
 
 /// Bytes that a lane may have handed to the library and not acknowledged by the peer; enough for
 /// loopback and a LAN, and all that a transfer can lose to its sender's memory.
@@ -86,6 +96,7 @@ pub enum Path {
 pub struct Peer {
     connection: Arc<dyn PeerConnection>,
     hurry: Hurry,
+    awaited: Awaited,
     /// What happens to it.
     pub events: mpsc::UnboundedReceiver<PeerEvent>,
 }
@@ -108,7 +119,9 @@ impl Peer {
     /// # Errors
     /// [`PeerError`] when the machine cannot do it.
     pub async fn offer() -> Result<(Self, Channels, Description), PeerError> {
-        let (peer, channels) = Self::build().await?;
+        let (peer, channels, [control, data]) = Self::build().await?;
+        create(&*peer.connection, CONTROL, control).await?;
+        create(&*peer.connection, DATA, data).await?;
         let offer = peer.connection.create_offer(None).await?;
         let description = sdp::parse(&offer.sdp)?;
         peer.connection.set_local_description(offer).await?;
@@ -120,7 +133,8 @@ impl Peer {
     /// # Errors
     /// [`PeerError`] when the machine cannot do it.
     pub async fn answer(offer: &Description) -> Result<(Self, Channels, Description), PeerError> {
-        let (peer, channels) = Self::build().await?;
+        let (peer, channels, awaited) = Self::build().await?;
+        peer.awaited.expect(awaited);
         let offer = RTCSessionDescription::offer(sdp::render(offer))?;
         peer.connection.set_remote_description(offer).await?;
         let answer = peer.connection.create_answer(None).await?;
@@ -129,23 +143,25 @@ impl Peer {
         Ok((peer, channels, description))
     }
 
-    async fn build() -> Result<(Self, Channels), PeerError> {
+    async fn build() -> Result<(Self, Channels, [Waiting; 2]), PeerError> {
         let (runtime, hurry) = TunedRuntime::new();
         let (forward, events) = mpsc::unbounded_channel();
+        let awaited = Awaited::default();
         let connection: Arc<dyn PeerConnection> = Arc::new(
             PeerConnectionBuilder::new()
                 .with_configuration(RTCConfigurationBuilder::default().build())
                 .with_setting_engine(settings())
                 .with_runtime(runtime)
-                .with_handler(Arc::new(Forward(forward)))
+                .with_handler(Arc::new(Forward { events: forward, awaited: awaited.clone() }))
                 .with_udp_addrs(interfaces::gather())
                 .with_data_channel_send_buffer_limit(SEND_BUFFER)
                 .build()
                 .await?,
         );
-        let control = negotiated(&*connection, "control", 0).await?;
-        let data = negotiated(&*connection, "data", 1).await?;
-        Ok((Self { connection, hurry, events }, Channels { control, data }))
+        let ((give_control, control), (give_data, data)) = (oneshot::channel(), oneshot::channel());
+        let channels = Channels { control: lane(control), data: lane(data) };
+        let peer = Self { connection, hurry, awaited, events };
+        Ok((peer, channels, [give_control, give_data]))
     }
 
     /// Takes the peer's answer to the offer.
@@ -244,23 +260,51 @@ fn settings() -> SettingEngine {
         .build()
 }
 
-async fn negotiated(
+async fn create(
     connection: &dyn PeerConnection,
     label: &str,
-    id: u16,
-) -> Result<Channel, PeerError> {
-    let options =
-        RTCDataChannelInit { ordered: true, negotiated: Some(id), ..RTCDataChannelInit::default() };
-    Ok(lane(connection.create_data_channel(label, Some(options)).await?))
+    waiting: Waiting,
+) -> Result<(), PeerError> {
+    let options = RTCDataChannelInit { ordered: true, ..RTCDataChannelInit::default() };
+    let channel = connection.create_data_channel(label, Some(options)).await?;
+    // The lane lives as long as its owner; a connection without one is closed soon.
+    let _ = waiting.send(channel);
+    Ok(())
+}
+
+/// A lane that waits for its channel.
+type Waiting = oneshot::Sender<Arc<dyn DataChannel>>;
+
+/// The lanes whose channels the peer is to create, by label.
+#[derive(Clone, Default)]
+struct Awaited(Arc<Mutex<HashMap<&'static str, Waiting>>>);
+
+impl Awaited {
+    fn expect(&self, [control, data]: [Waiting; 2]) {
+        let mut lanes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lanes.extend([(CONTROL, control), (DATA, data)]);
+    }
+
+    /// A label that is not expected, or not any more, is nobody's.
+    fn arrived(&self, label: &str, channel: Arc<dyn DataChannel>) {
+        let mut lanes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(waiting) = lanes.remove(label) {
+            // As in `create`.
+            let _ = waiting.send(channel);
+        }
+    }
 }
 
 /// Forwards what the library calls back with; it is awaited on the driver's task.
-struct Forward(mpsc::UnboundedSender<PeerEvent>);
+struct Forward {
+    events: mpsc::UnboundedSender<PeerEvent>,
+    awaited: Awaited,
+}
 
 impl Forward {
     fn tell(&self, event: PeerEvent) {
         // Nobody listens once the session has ended.
-        let _ = self.0.send(event);
+        let _ = self.events.send(event);
     }
 }
 
@@ -281,6 +325,16 @@ impl PeerConnectionEventHandler for Forward {
             let (priority, port) = (found.priority, found.port);
             self.tell(PeerEvent::Candidate(Candidate { foundation, priority, host, port, kind }));
         }
+    }
+
+    async fn on_data_channel(&self, channel: Arc<dyn DataChannel>) {
+        let awaited = self.awaited.clone();
+        // The label comes from the driver, which this callback must not keep waiting.
+        tokio::spawn(async move {
+            if let Ok(label) = channel.label().await {
+                awaited.arrived(&label, channel);
+            }
+        });
     }
 
     async fn on_ice_gathering_state_change(&self, state: RTCIceGatheringState) {

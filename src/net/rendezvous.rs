@@ -281,13 +281,14 @@ fn unreachable(
     RendezvousError::Unreachable { address: address.clone(), error: Box::new(error) }
 }
 
-/// Tries again with growing pauses until something works, is refused, or took too long.
+/// Tries again with growing pauses until something works, is refused, or took too long; gives
+/// the server's first answer along.
 async fn rejoin(
     address: &Address,
     room: &RoomId,
     token: &Token,
     received: u64,
-) -> Result<(Connection, u64), RendezvousError> {
+) -> Result<(Connection, Reply), RendezvousError> {
     let deadline = Instant::now() + REJOIN_FOR;
     let mut pause = FIRST_PAUSE;
     loop {
@@ -307,14 +308,12 @@ async fn rejoin_once(
     room: &RoomId,
     token: &Token,
     received: u64,
-) -> Result<(Connection, u64), RendezvousError> {
+) -> Result<(Connection, Reply), RendezvousError> {
     let mut connection = Connection::open(address.clone()).await?;
     let (room, token) = (room.clone(), token.clone());
-    connection.say(&Request::Rejoin { room: room.clone(), token, received }).await?;
-    match connection.answer().await? {
-        Reply::Rejoined { room: joined, received } if joined == room => Ok((connection, received)),
-        _ => Err(RendezvousError::Nonsense),
-    }
+    connection.say(&Request::Rejoin { room, token, received }).await?;
+    let answer = connection.answer().await?;
+    Ok((connection, answer))
 }
 
 /// A slot that waits for its receiver.
@@ -331,19 +330,22 @@ impl Slot {
     /// # Errors
     /// [`RendezvousError::Expired`] when nobody came, or when the server is lost for good.
     pub async fn claimed(mut self) -> Result<Room, RendezvousError> {
+        let mut reply = self.connection.hear().await;
         loop {
-            match self.connection.hear().await {
+            reply = match reply {
                 Ok(Reply::Paired { slot, room, token, .. }) if slot == self.slot => {
                     return Ok(Room::enter(self.connection, room, token));
                 }
                 Ok(Reply::Expired { .. }) => return Err(RendezvousError::Expired),
                 Ok(Reply::Refused { reason, .. }) => return Err(RendezvousError::Refused(reason)),
-                Ok(_) => {}
+                Ok(_) => self.connection.hear().await,
                 Err(RendezvousError::Unreachable { address, .. }) => {
-                    (self.connection, _) = rejoin(&address, &self.slot, &self.token, 0).await?;
+                    let (connection, answer) = rejoin(&address, &self.slot, &self.token, 0).await?;
+                    self.connection = connection;
+                    Ok(answer)
                 }
                 Err(error) => return Err(error),
-            }
+            };
         }
     }
 }
@@ -500,7 +502,10 @@ impl Keeper {
 
     async fn rejoin(&mut self) -> Result<(), RendezvousError> {
         let address = self.connection.address.clone();
-        let (connection, heard) = rejoin(&address, &self.id, &self.token, self.received).await?;
+        let (connection, answer) = rejoin(&address, &self.id, &self.token, self.received).await?;
+        let Reply::Rejoined { received: heard, .. } = answer else {
+            return Err(RendezvousError::Nonsense);
+        };
         self.connection = connection;
         self.say_from(usize::try_from(heard).unwrap_or(usize::MAX)).await
     }

@@ -200,13 +200,18 @@ fn parse_host(text: &str) -> Result<Place, CodeError> {
     };
     let port = match port.ok_or(CodeError::Host)? {
         "" => None,
-        digits => Some(digits.parse().ok().filter(|port| *port != 0).ok_or(CodeError::Host)?),
+        digits => Some(parse_port(digits).ok_or(CodeError::Host)?),
     };
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '%');
     if host.is_empty() || !host.chars().all(plain) {
         return Err(CodeError::Host);
     }
     Ok(Place::Host { host: host.to_owned(), port })
+}
+
+fn parse_port(digits: &str) -> Option<u16> {
+    let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+    plain.then(|| digits.parse().ok()).flatten().filter(|port| *port != 0)
 }
 
 /// Why a text is not a code. None of these holds a part of the text.
@@ -281,7 +286,9 @@ mod tests {
             place(&format!("https://example.org/#{code}")),
             Ok(Place::Link("https://example.org/".to_owned()))
         );
-        for bad in ["@", "@:80", "@h:0", "@h:99999", "@[::1", "@[::1]80", "@a b", "@h:1:2"] {
+        for bad in
+            ["@", "@:80", "@h:0", "@h:99999", "@[::1", "@[::1]80", "@h:+80", "@a b", "@h:1:2"]
+        {
             assert_eq!(place(&format!("{code}{bad}")), Err(CodeError::Host), "{bad}");
         }
         assert_eq!(place("https://example.org/"), Err(CodeError::LinkWithoutCode));

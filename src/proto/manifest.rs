@@ -140,9 +140,6 @@ impl Entry {
             executable: fields.optional::<[u8; 0]>(EXECUTABLE)?.is_some(),
         };
         fields.finish()?;
-        if entry.chunking().count().is_none() {
-            return Err(WireError::Range("a file of more than 2^32 chunks").into());
-        }
         Ok(entry)
     }
 }

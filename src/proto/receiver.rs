@@ -4,7 +4,7 @@
 //! It believes nothing: sizes, places, hashes and the order of messages are the sender's word
 //! until they fit.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use bytes::Bytes;
 
@@ -96,18 +96,24 @@ enum State {
     Deciding { entry: Entry },
     Preparing { entry: Entry },
     Receiving(Incoming),
-    Committing { digest: Hash },
+    Committing { digest: Hash, peer: Peer },
     Delivered { digest: Hash },
     Over,
 }
 
-/// A file on its way.
+/// Whether there is still somebody to be told that the file is safe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Peer {
+    There,
+    Gone,
+}
+
+/// A file on its way. Nothing here is as large as the sender says, only as what has arrived.
 #[derive(Debug)]
 struct Incoming {
     chunking: Chunking,
-    /// The verified hash of each chunk, `None` until then.
-    verified: Vec<Option<Hash>>,
-    missing: usize,
+    /// The hashes of verified chunks.
+    verified: BTreeMap<u32, Hash>,
     /// Chunks under way: the next offset expected.
     open: HashMap<u32, u32>,
     /// Chunks whose bytes have all arrived: the hash that was announced, the hash that was taken.
@@ -166,6 +172,7 @@ impl Receiver {
         match (state, input) {
             (State::Over, _) => Ok(State::Over),
             (State::Delivered { digest }, input) => Ok(self.delivered(digest, &input)),
+            (State::Committing { digest, peer }, input) => self.committing(digest, peer, &input),
             (_, Input::Peer(Frame::Cancel(reason))) => Err(Failure::Peer(reason)),
             (_, Input::Failed(reason)) => Err(Failure::Here(reason)),
             (_, Input::Closed | Input::PathLost) => Err(Failure::PathLost),
@@ -175,11 +182,6 @@ impl Receiver {
             (State::Deciding { entry }, Input::Answer(wanted)) => self.answered(entry, wanted),
             (State::Preparing { entry }, Input::Prepared) => self.prepared(&entry),
             (State::Receiving(incoming), input) => self.receive(incoming, input),
-            (State::Committing { digest }, Input::Committed) => {
-                self.actions.push_back(Action::Send(Frame::FinOk(vec![ONLY])));
-                Ok(State::Delivered { digest })
-            }
-            (State::Committing { digest }, Input::Stored(_)) => Ok(State::Committing { digest }),
             _ => Err(Failure::Violation("a message came out of turn")),
         }
     }
@@ -241,9 +243,28 @@ impl Receiver {
         match incoming.end()? {
             Some(digest) => {
                 self.actions.push_back(Action::Commit);
-                Ok(State::Committing { digest })
+                Ok(State::Committing { digest, peer: Peer::There })
             }
             None => Ok(State::Receiving(incoming)),
+        }
+    }
+
+    /// Everything is here and verified, and the disk is at work: only the disk can fail now.
+    fn committing(&mut self, digest: Hash, peer: Peer, input: &Input) -> Result<State, Failure> {
+        match (input, peer) {
+            (Input::Committed, Peer::There) => {
+                self.actions.push_back(Action::Send(Frame::FinOk(vec![ONLY])));
+                Ok(State::Delivered { digest })
+            }
+            (Input::Committed, Peer::Gone) => {
+                self.actions.push_back(Action::Done(Ok(digest)));
+                Ok(State::Over)
+            }
+            (Input::Failed(reason), _) if *reason != Reason::Interrupted => {
+                Err(Failure::Here(*reason))
+            }
+            (Input::Stored(_), peer) => Ok(State::Committing { digest, peer }),
+            _ => Ok(State::Committing { digest, peer: Peer::Gone }),
         }
     }
 
@@ -266,12 +287,9 @@ impl Receiver {
 
 impl Incoming {
     fn new(chunking: Chunking) -> Self {
-        let count = chunking.count().and_then(|count| usize::try_from(count).ok());
-        let verified = vec![None; count.unwrap_or_default()];
         Self {
             chunking,
-            missing: verified.len(),
-            verified,
+            verified: BTreeMap::new(),
             open: HashMap::new(),
             complete: HashMap::new(),
             digest: None,
@@ -307,7 +325,7 @@ impl Incoming {
             return Err(Failure::Violation("it sent more than there was room for"));
         }
         let due = self.open.remove(&chunk).unwrap_or_default();
-        let known = self.complete.contains_key(&chunk) || self.is_verified(chunk);
+        let known = self.complete.contains_key(&chunk) || self.verified.contains_key(&chunk);
         if known || offset != due || self.open.len() >= MAX_OPEN_CHUNKS {
             return Err(Failure::Violation("it sent parts of the file out of order"));
         }
@@ -318,11 +336,6 @@ impl Incoming {
             self.open.insert(chunk, end);
         }
         Ok(Part { chunk, position: start.saturating_add(u64::from(offset)), bytes, last })
-    }
-
-    fn is_verified(&self, chunk: u32) -> bool {
-        let index = usize::try_from(chunk).unwrap_or(usize::MAX);
-        self.verified.get(index).is_some_and(Option::is_some)
     }
 
     /// The sender says what a chunk's hash is; all its bytes must have come before.
@@ -350,20 +363,17 @@ impl Incoming {
             return Err(Failure::Here(Reason::Verification));
         }
         self.complete.remove(&chunk);
-        let slot = usize::try_from(chunk).ok().and_then(|index| self.verified.get_mut(index));
-        if let Some(slot) = slot {
-            *slot = Some(taken);
-            self.missing = self.missing.saturating_sub(1);
-        }
+        self.verified.insert(chunk, taken);
         Ok(())
     }
 
     /// The file's digest, once everything is here, verified and of that digest.
     fn end(&self) -> Result<Option<Hash>, Failure> {
-        let Some(announced) = self.digest.filter(|_| self.missing == 0) else {
+        let whole = u32::try_from(self.verified.len()) == Ok(self.chunking.count());
+        let Some(announced) = self.digest.filter(|_| whole) else {
             return Ok(None);
         };
-        let hashes: Vec<_> = self.verified.iter().copied().flatten().collect();
+        let hashes: Vec<_> = self.verified.values().copied().collect();
         if tree(&hashes) == announced {
             Ok(Some(announced))
         } else {
@@ -579,6 +589,28 @@ mod tests {
                 Action::Done(Err(Failure::Here(Reason::Declined))),
             ]
         );
+    }
+
+    #[test]
+    fn once_everything_is_verified_only_the_disk_can_fail_it() {
+        let cancel = Input::Peer(Frame::Cancel(Reason::Interrupted));
+        for late in [Input::PathLost, Input::Closed, Input::Failed(Reason::Interrupted), cancel] {
+            let mut receiver = receiving(0);
+            receiver.handle(fin(&[]));
+            drain(&mut receiver);
+            assert_eq!(after(&mut receiver, late), []);
+            assert!(matches!(after(&mut receiver, Input::Committed)[..], [Action::Done(Ok(_))]));
+        }
+        let mut receiver = receiving(0);
+        receiver.handle(fin(&[]));
+        let end = after(&mut receiver, Input::Failed(Reason::Disk));
+        assert_eq!(failure(&end), Some(&Failure::Here(Reason::Disk)));
+    }
+
+    #[test]
+    fn a_huge_offer_takes_no_memory_before_its_bytes_come() {
+        let mut receiver = receiving((1 << 53) - 1);
+        assert!(failure(&after(&mut receiver, data(5, 0, b"x"))).is_none());
     }
 
     #[test]

@@ -166,7 +166,7 @@ impl Sender {
 
     fn send(&mut self) {
         self.state = State::Sending;
-        let count = self.entry.chunking().count().unwrap_or_default();
+        let count = self.entry.chunking().count();
         self.actions.push_back(Action::Read { file: ONLY, chunks: 0..count });
     }
 

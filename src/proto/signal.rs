@@ -56,7 +56,8 @@ impl Signal {
         let mut signals = Vec::new();
         signals.extend(fields.all(DESCRIPTION)?.into_iter().map(Self::Description));
         signals.extend(fields.all(CANDIDATE)?.into_iter().map(Self::Candidate));
-        signals.extend(fields.optional::<&[u8]>(END_OF_CANDIDATES)?.map(|_| Self::EndOfCandidates));
+        signals
+            .extend(fields.optional::<[u8; 0]>(END_OF_CANDIDATES)?.map(|_| Self::EndOfCandidates));
         signals.extend(fields.optional(CANCEL)?.map(|code| Self::Cancel(Reason::of_code(code))));
         fields.finish()?;
         Ok(signals)
@@ -242,6 +243,7 @@ impl TryFrom<&str> for CandidateHost {
 }
 
 fn is_peer_address(address: IpAddr) -> bool {
+    let address = address.to_canonical();
     let broadcast = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
     !address.is_unspecified() && !address.is_multicast() && !broadcast
 }

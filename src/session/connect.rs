@@ -23,7 +23,7 @@ use crate::{
     proto::{
         Role,
         binding::{Binding, CONTROL, FIRST_DATA, Fingerprints},
-        frame::{Frame, FrameError, Reason},
+        frame::{Frame, FrameError, MAX_FRAME, Reason},
         pake::Keys,
         signal::{Description, MAX_CANDIDATES, Signal},
     },
@@ -46,6 +46,8 @@ pub struct Link {
     pub data: Channel,
     /// The sealed room beside the lanes.
     pub signalling: Signalling,
+    /// The longest frame for data that the peer takes, in bytes.
+    pub max_frame: usize,
     /// The peer's user wants to compare verifier words.
     pub peer_wants_words: bool,
 }
@@ -70,12 +72,12 @@ pub async fn connect(
         interrupt = front.interrupted() => Err(Error::Interrupted(interrupt)),
     };
     match established {
-        Ok(Established { peer, channels, peer_wants_words }) => {
+        Ok(Established { peer, channels, max_frame, peer_wants_words }) => {
             let path = peer.path().await;
             peer.opened();
             front.tell(Event::Connected(path));
             let Channels { control, data } = channels;
-            Ok(Link { peer, control, data, signalling, peer_wants_words })
+            Ok(Link { peer, control, data, signalling, max_frame, peer_wants_words })
         }
         Err(error) => {
             signalling.leave(Some(error.reason())).await;
@@ -112,6 +114,7 @@ impl Link {
 struct Established {
     peer: Peer,
     channels: Channels,
+    max_frame: usize,
     peer_wants_words: bool,
 }
 
@@ -145,26 +148,21 @@ async fn establish(
     signalling: &mut Signalling,
     words: bool,
 ) -> Result<Established, Error> {
-    let (peer, mut channels, ours, theirs) = match role {
+    let (peer, mut channels, ours, theirs, early) = match role {
         Role::Sender => {
             let (peer, channels, ours) = Peer::offer().await?;
-            (peer, channels, ours, None)
+            (peer, channels, ours, None, Vec::new())
         }
         Role::Receiver => {
             let (offer, early) = offer(signalling).await?;
             let (peer, channels, ours) = Peer::answer(&offer).await?;
-            for signal in early {
-                if let Signal::Candidate(candidate) = signal {
-                    peer.add_candidate(&candidate).await;
-                }
-            }
-            (peer, channels, ours, Some(offer))
+            (peer, channels, ours, Some(offer), early)
         }
     };
     signalling.say(&[Signal::Description(ours.clone())]);
     let greeting = |lane| Greeting { lane, opened: false, peer_wants_words: None };
     let (control, data) = (greeting(CONTROL), greeting(FIRST_DATA));
-    let establishing = Establishing {
+    let mut establishing = Establishing {
         role,
         words,
         keys,
@@ -177,8 +175,18 @@ async fn establish(
         control,
         data,
     };
-    let (peer, peer_wants_words) = establishing.run(&mut channels).await?;
-    Ok(Established { peer, channels, peer_wants_words })
+    establishing.signalled(Signalled::Signals(early)).await?;
+    establishing.run(&mut channels).await?;
+    let Establishing { peer, theirs, control, data, .. } = establishing;
+    let peer_wants_words = [control, data].iter().any(|lane| lane.peer_wants_words == Some(true));
+    Ok(Established { peer, channels, max_frame: max_frame(theirs.as_ref()), peer_wants_words })
+}
+
+/// A peer that takes messages of any length says 0 (RFC 8841, section 6.1).
+fn max_frame(theirs: Option<&Description>) -> usize {
+    let size = theirs.map_or(0, |description| description.max_message_size);
+    let size = usize::try_from(size).ok().filter(|size| *size > 0);
+    size.map_or(MAX_FRAME, |size| size.min(MAX_FRAME))
 }
 
 /// Waits for the offer; what came with it is given along.
@@ -211,13 +219,11 @@ fn heard(signalled: Signalled) -> Result<Signalled, Error> {
 }
 
 impl Establishing<'_> {
-    async fn run(mut self, channels: &mut Channels) -> Result<(Peer, bool), Error> {
+    async fn run(&mut self, channels: &mut Channels) -> Result<(), Error> {
         let Channels { control, data } = channels;
         loop {
-            if let (Some(one), Some(two)) =
-                (self.control.peer_wants_words, self.data.peer_wants_words)
-            {
-                return Ok((self.peer, one || two));
+            if self.control.peer_wants_words.is_some() && self.data.peer_wants_words.is_some() {
+                return Ok(());
             }
             // A lane that has greeted is left alone until the other has, too.
             tokio::select! {

@@ -8,7 +8,7 @@ use std::sync::{
 
 use bytes::BytesMut;
 use tokio::{
-    sync::{Semaphore, mpsc},
+    sync::{mpsc, watch},
     task::{JoinHandle, spawn_blocking},
 };
 
@@ -43,29 +43,28 @@ pub enum Fed {
 /// A file on its way to a lane; stops when it is dropped.
 #[derive(Debug)]
 pub struct Feed {
-    credit: Arc<Semaphore>,
-    granted: u64,
+    credit: watch::Sender<u64>,
     sent: Arc<AtomicU64>,
     reports: mpsc::Receiver<Fed>,
     task: JoinHandle<()>,
 }
 
 impl Feed {
-    /// Starts to read; nothing is sent before there is credit.
+    /// Starts to read, in frames of at most so many bytes; nothing is sent before there is
+    /// credit.
     #[must_use]
-    pub fn start(source: Arc<Source>, file: FileId, lane: LaneSender) -> Self {
-        let (credit, sent) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicU64::new(0)));
+    pub fn start(source: Arc<Source>, file: FileId, lane: LaneSender, frame: usize) -> Self {
+        let (credit, granted) = watch::channel(0);
+        let sent = Arc::new(AtomicU64::new(0));
         let (report, reports) = mpsc::channel(QUEUE);
-        let feeder = Feeder { lane, credit: credit.clone(), sent: sent.clone(), report };
-        let task = tokio::spawn(feeder.run(source, file));
-        Self { credit, granted: 0, sent, reports, task }
+        let feeder = Feeder { lane, granted, sent: sent.clone(), report };
+        let task = tokio::spawn(feeder.run(source, file, frame));
+        Self { credit, sent, reports, task }
     }
 
     /// Allows this many payload bytes in all.
-    pub fn grant(&mut self, limit: u64) {
-        let more = limit.saturating_sub(self.granted);
-        self.granted = limit;
-        self.credit.add_permits(usize::try_from(more).unwrap_or(Semaphore::MAX_PERMITS));
+    pub fn grant(&self, limit: u64) {
+        self.credit.send_replace(limit);
     }
 
     /// Payload bytes handed to the lane.
@@ -91,17 +90,17 @@ impl Drop for Feed {
 
 struct Feeder {
     lane: LaneSender,
-    credit: Arc<Semaphore>,
+    granted: watch::Receiver<u64>,
     sent: Arc<AtomicU64>,
     report: mpsc::Sender<Fed>,
 }
 
 impl Feeder {
-    async fn run(self, source: Arc<Source>, file: FileId) {
+    async fn run(mut self, source: Arc<Source>, file: FileId, frame: usize) {
         let (give, mut pieces) = mpsc::channel(READ_AHEAD);
         // Ends by itself when `pieces` is dropped.
-        let reading =
-            spawn_blocking(move || source.read(file, |piece| give.blocking_send(piece).is_ok()));
+        let read = move || source.read(file, frame, |piece| give.blocking_send(piece).is_ok());
+        let reading = spawn_blocking(read);
         while let Some(piece) = pieces.recv().await {
             if self.send(piece).await.is_err() {
                 return self.tell(Fed::Closed).await;
@@ -113,7 +112,7 @@ impl Feeder {
         }
     }
 
-    async fn send(&self, piece: Piece) -> Result<(), Closed> {
+    async fn send(&mut self, piece: Piece) -> Result<(), Closed> {
         match piece {
             Piece::Frame(frame) => self.send_data(frame).await,
             Piece::Chunk(chunk) => {
@@ -125,11 +124,12 @@ impl Feeder {
         }
     }
 
-    async fn send_data(&self, frame: BytesMut) -> Result<(), Closed> {
-        let payload = u32::try_from(frame.len() - DATA_HEADER).expect("a frame is short");
-        self.credit.acquire_many(payload).await.map_err(|_| Closed)?.forget();
+    async fn send_data(&mut self, frame: BytesMut) -> Result<(), Closed> {
+        let payload = u64::try_from(frame.len() - DATA_HEADER).expect("a frame is short");
+        let total = self.sent.load(Ordering::Relaxed) + payload;
+        self.granted.wait_for(|limit| *limit >= total).await.map_err(|_| Closed)?;
         self.lane.send(frame).await?;
-        self.sent.fetch_add(u64::from(payload), Ordering::Relaxed);
+        self.sent.store(total, Ordering::Relaxed);
         Ok(())
     }
 

@@ -20,7 +20,9 @@ use crate::{
         discovery::{self, Announcement, Endpoint},
         embedded::Embedded,
         interfaces,
-        rendezvous::{Address, Connection, RendezvousError, Room, RoomEvent, ServerUrl, Slot},
+        rendezvous::{
+            Address, Claimed, Connection, RendezvousError, Room, RoomEvent, ServerUrl, Slot,
+        },
     },
     proto::{
         code::{Code, Invitation, Password, Place},
@@ -260,12 +262,13 @@ pub async fn find(
             ));
         }
     };
-    claim(Connection::open(address).await?, code).await
+    let connection = Connection::open(address).await?;
+    prove(connection.claim(&server_nameplate(code)).await?, code).await
 }
 
-/// Claims a code at a server and takes the receiver's side of the first three messages.
-async fn claim(connection: Connection, code: &Code) -> Result<Paired, Error> {
-    let claimed = connection.claim(&server_nameplate(code)).await?;
+/// The receiver's side of the first three messages. Whoever is at the other end gets one guess
+/// out of it, whatever the outcome.
+async fn prove(claimed: Claimed, code: &Code) -> Result<Paired, Error> {
     let mut room = claimed.room;
     let replied =
         Message::from_wire(&claimed.share).map_err(PairingError::from).and_then(|share| {
@@ -316,29 +319,31 @@ async fn search(code: &Code, front: &Front) -> Result<Paired, Error> {
     }
     let mut knock = interval(KNOCK_EVERY);
     let mut doors = Doors::default();
+    let mut failure = None;
     let hint = Instant::now() + HINT_AFTER;
     let mut end = Instant::now() + SEARCH;
-    let (mut hinted, mut runs) = (false, 0);
+    let mut hinted = false;
     loop {
         tokio::select! {
             Some(endpoint) = search.endpoints.recv() => doors.knock(&endpoint),
             _ = knock.tick() => discovery::on_this_machine().iter().for_each(|e| doors.knock(e)),
-            Some(connection) = doors.opened() => match claim(connection, code).await {
-                Ok(paired) => return Ok(paired),
-                Err(Error::WrongCode) if runs + 1 == MOST_RUNS => return Err(Error::WrongCode),
-                Err(Error::WrongCode) => {
-                    runs += 1;
-                    end = end.min(Instant::now() + AFTER_WRONG_CODE);
+            Some((address, connection)) = doors.opened() => {
+                let Ok(claimed) = connection.claim(&server_nameplate(code)).await else { continue };
+                doors.spend(address);
+                match prove(claimed, code).await {
+                    Ok(paired) => return Ok(paired),
+                    Err(error) => failure = Some(error),
                 }
-                Err(error) => tracing::debug!(%error, "not this one"),
-            },
+                if doors.spent() == MOST_RUNS {
+                    end = Instant::now();
+                }
+                end = end.min(Instant::now() + AFTER_WRONG_CODE);
+            }
             () = sleep_until(hint), if !hinted => {
                 hinted = true;
                 front.tell(Event::StillSearching);
             }
-            () = sleep_until(end) => {
-                return Err(if runs == 0 { Error::NotOnLan } else { Error::WrongCode });
-            }
+            () = sleep_until(end) => return Err(failure.unwrap_or(Error::NotOnLan)),
         }
     }
 }
@@ -347,6 +352,8 @@ async fn search(code: &Code, front: &Front) -> Result<Paired, Error> {
 struct Doors {
     opening: JoinSet<()>,
     under_way: HashSet<SocketAddr>,
+    /// Those that a PAKE was run with: each gets one.
+    spent: HashSet<SocketAddr>,
     open: mpsc::UnboundedSender<(SocketAddr, Option<Connection>)>,
     opened: mpsc::UnboundedReceiver<(SocketAddr, Option<Connection>)>,
 }
@@ -355,14 +362,20 @@ impl Default for Doors {
     fn default() -> Self {
         // As many entries as connections are under way, which are few.
         let (open, opened) = mpsc::unbounded_channel();
-        Self { opening: JoinSet::new(), under_way: HashSet::new(), open, opened }
+        Self {
+            opening: JoinSet::new(),
+            under_way: HashSet::new(),
+            spent: HashSet::new(),
+            open,
+            opened,
+        }
     }
 }
 
 impl Doors {
     fn knock(&mut self, endpoint: &Endpoint) {
         for address in endpoint.addresses.iter().copied() {
-            if self.under_way.insert(address) {
+            if !self.spent.contains(&address) && self.under_way.insert(address) {
                 let open = self.open.clone();
                 self.opening.spawn(async move {
                     let connection = Connection::open(Address::Socket(address)).await;
@@ -373,13 +386,21 @@ impl Doors {
         }
     }
 
-    /// The next connection that stands.
-    async fn opened(&mut self) -> Option<Connection> {
+    fn spend(&mut self, address: SocketAddr) {
+        self.spent.insert(address);
+    }
+
+    fn spent(&self) -> usize {
+        self.spent.len()
+    }
+
+    /// The next connection that stands, and where to.
+    async fn opened(&mut self) -> Option<(SocketAddr, Connection)> {
         loop {
             let (address, connection) = self.opened.recv().await?;
             self.under_way.remove(&address);
-            if connection.is_some() {
-                return connection;
+            if let Some(connection) = connection {
+                return Some((address, connection));
             }
         }
     }

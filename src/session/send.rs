@@ -148,7 +148,7 @@ impl<'a> Sending<'a> {
             }
             let input = tokio::select! {
                 arrived = self.link.control.1.next() => arrived_input(arrived),
-                arrived = self.link.data.1.next() => arrived_input(arrived),
+                arrived = self.link.data.1.next() => data_input(arrived),
                 event = next_event(&mut self.link.peer) => lost(&event),
                 signalled = self.link.signalling.next() => cancelled(signalled).map(Input::Peer),
                 fed = next_fed(&mut self.feed) => self.fed(fed),
@@ -181,9 +181,10 @@ impl<'a> Sending<'a> {
                 Action::Read { file, .. } => {
                     self.meter = Meter::new(self.source.entry().size, Instant::now());
                     let lane = self.link.data.0.clone();
-                    self.feed = Some(Feed::start(self.source.clone(), file, lane));
+                    self.feed =
+                        Some(Feed::start(self.source.clone(), file, lane, self.link.max_frame));
                 }
-                Action::Grant(limit) => self.feed.iter_mut().for_each(|feed| feed.grant(limit)),
+                Action::Grant(limit) => self.feed.iter().for_each(|feed| feed.grant(limit)),
                 Action::Done(ended) => return Some(ended),
             }
         }
@@ -242,7 +243,15 @@ impl<'a> Sending<'a> {
     }
 }
 
-/// What arrived on a lane, as far as the machine cares.
+/// Nothing comes back on the data lane.
+fn data_input(event: LaneEvent) -> Option<Input> {
+    match arrived_input(event) {
+        Some(Input::Peer(_)) => Some(Input::Malformed),
+        other => other,
+    }
+}
+
+/// What arrived on the control channel, as far as the machine cares.
 fn arrived_input(event: LaneEvent) -> Option<Input> {
     match arrived(&event) {
         Arrived::Frame(frame) => Some(Input::Peer(frame)),

@@ -253,7 +253,8 @@ impl Running {
 
     /// Sends a signal: `INT`, `TERM`, `KILL`, `STOP`, `CONT`.
     pub(crate) fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args([&format!("-{name}"), &self.id().to_string()]).status();
+        let sent =
+            Command::new("kill").args([&format!("-{name}"), &self.id().to_string()]).status();
         assert!(sent.unwrap().success());
     }
 
