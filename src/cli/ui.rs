@@ -231,7 +231,7 @@ fn of(offer: &Offer) -> String {
     format!("{} ({})", shown(offer.name.as_str()), HumanBytes(offer.size))
 }
 
-fn completed(complete: &Complete) -> () {
+fn completed(complete: &Complete) {
     let size = HumanBytes(complete.size);
     let seconds = complete.took.as_secs_f64();
     let what = match &complete.path {

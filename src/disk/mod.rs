@@ -6,7 +6,7 @@
 //! * [`writer`]: the thread that writes and hashes what arrives
 //! * [`platform`]: what each system does in its own way
 
-pub mod platform;
+mod platform;
 pub mod sink;
 pub mod source;
 pub mod writer;

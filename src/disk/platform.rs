@@ -12,11 +12,11 @@ use cap_std::fs::{Dir, DirBuilder, OpenOptions};
 
 /// What tells whether a file is still the same: changes when anything wrote to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stamp([u64; 6]);
+pub(super) struct Stamp([u64; 6]);
 
 /// Takes a file's stamp.
 #[cfg(unix)]
-pub fn stamp(metadata: &Metadata) -> Stamp {
+pub(super) fn stamp(metadata: &Metadata) -> Stamp {
     use std::os::unix::fs::MetadataExt;
     Stamp([
         metadata.dev(),
@@ -30,7 +30,7 @@ pub fn stamp(metadata: &Metadata) -> Stamp {
 
 /// Takes a file's stamp.
 #[cfg(not(unix))]
-pub fn stamp(metadata: &Metadata) -> Stamp {
+pub(super) fn stamp(metadata: &Metadata) -> Stamp {
     let modified =
         metadata.modified().ok().and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
     let modified = modified.unwrap_or_default();
@@ -39,26 +39,26 @@ pub fn stamp(metadata: &Metadata) -> Stamp {
 
 /// Whether the owner may execute a file.
 #[cfg(unix)]
-pub fn is_executable(metadata: &Metadata) -> bool {
+pub(super) fn is_executable(metadata: &Metadata) -> bool {
     use std::os::unix::fs::PermissionsExt;
     metadata.permissions().mode() & 0o100 != 0
 }
 
 /// Whether the owner may execute a file.
 #[cfg(not(unix))]
-pub fn is_executable(_: &Metadata) -> bool {
+pub(super) fn is_executable(_: &Metadata) -> bool {
     false
 }
 
 /// Writes all bytes at a position.
 #[cfg(unix)]
-pub fn write_at(file: &File, bytes: &[u8], position: u64) -> io::Result<()> {
+pub(super) fn write_at(file: &File, bytes: &[u8], position: u64) -> io::Result<()> {
     std::os::unix::fs::FileExt::write_all_at(file, bytes, position)
 }
 
 /// Writes all bytes at a position.
 #[cfg(not(unix))]
-pub fn write_at(mut file: &File, bytes: &[u8], position: u64) -> io::Result<()> {
+pub(super) fn write_at(mut file: &File, bytes: &[u8], position: u64) -> io::Result<()> {
     use io::{Seek, Write};
     file.seek(io::SeekFrom::Start(position))?;
     file.write_all(bytes)
@@ -66,7 +66,7 @@ pub fn write_at(mut file: &File, bytes: &[u8], position: u64) -> io::Result<()> 
 
 /// A folder that only its owner can enter.
 #[cfg(unix)]
-pub fn private_directory() -> DirBuilder {
+pub(super) fn private_directory() -> DirBuilder {
     use cap_std::fs::DirBuilderExt;
     let mut builder = DirBuilder::new();
     builder.mode(0o700);
@@ -75,12 +75,12 @@ pub fn private_directory() -> DirBuilder {
 
 /// A folder that only its owner can enter.
 #[cfg(not(unix))]
-pub fn private_directory() -> DirBuilder {
+pub(super) fn private_directory() -> DirBuilder {
     DirBuilder::new()
 }
 
 /// How a new file that only its owner can read is opened; never an existing one.
-pub fn private_file() -> OpenOptions {
+pub(super) fn private_file() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create_new(true);
     #[cfg(unix)]
@@ -90,7 +90,7 @@ pub fn private_file() -> OpenOptions {
 
 /// Gives a finished file the mode that a new file of this user would have.
 #[cfg(unix)]
-pub fn make_ordinary(file: &File, executable: bool) -> io::Result<()> {
+pub(super) fn make_ordinary(file: &File, executable: bool) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     let wanted = if executable { 0o777 } else { 0o666 };
     file.set_permissions(std::fs::Permissions::from_mode(wanted & !umask()))
@@ -98,7 +98,7 @@ pub fn make_ordinary(file: &File, executable: bool) -> io::Result<()> {
 
 /// Gives a finished file the mode that a new file of this user would have.
 #[cfg(not(unix))]
-pub fn make_ordinary(_: &File, _: bool) -> io::Result<()> {
+pub(super) fn make_ordinary(_: &File, _: bool) -> io::Result<()> {
     Ok(())
 }
 
@@ -113,7 +113,7 @@ fn umask() -> u32 {
 
 /// Gives a file a new name, never one that is taken ([`io::ErrorKind::AlreadyExists`]).
 #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
-pub fn rename_without_replacing(from: (&Dir, &str), to: (&Dir, &str)) -> io::Result<()> {
+pub(super) fn rename_without_replacing(from: (&Dir, &str), to: (&Dir, &str)) -> io::Result<()> {
     use rustix::{fs, io::Errno};
     match fs::renameat_with(from.0, from.1, to.0, to.1, fs::RenameFlags::NOREPLACE) {
         // The file system (NFS, some FUSE) does not know the flag; a hard link never replaces.
@@ -128,14 +128,14 @@ pub fn rename_without_replacing(from: (&Dir, &str), to: (&Dir, &str)) -> io::Res
 
 /// Gives a file a new name, never one that is taken ([`io::ErrorKind::AlreadyExists`]).
 #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
-pub fn rename_without_replacing(from: (&Dir, &str), to: (&Dir, &str)) -> io::Result<()> {
+pub(super) fn rename_without_replacing(from: (&Dir, &str), to: (&Dir, &str)) -> io::Result<()> {
     from.0.hard_link(from.1, to.0, to.1)?;
     from.0.remove_file(from.1)
 }
 
 /// Makes the names in a folder survive a power cut.
 #[cfg(unix)]
-pub fn sync_directory(directory: &Dir) -> io::Result<()> {
+pub(super) fn sync_directory(directory: &Dir) -> io::Result<()> {
     use rustix::{fs, io::Errno};
     // cap-std's own handle is one for paths only (O_PATH), which cannot be synced.
     let flags = fs::OFlags::RDONLY | fs::OFlags::DIRECTORY | fs::OFlags::CLOEXEC;
@@ -149,19 +149,19 @@ pub fn sync_directory(directory: &Dir) -> io::Result<()> {
 
 /// Makes the names in a folder survive a power cut.
 #[cfg(not(unix))]
-pub fn sync_directory(_: &Dir) -> io::Result<()> {
+pub(super) fn sync_directory(_: &Dir) -> io::Result<()> {
     Ok(())
 }
 
 /// Bytes that this user can still write to the file system of a folder, if that is known.
 #[cfg(unix)]
-pub fn free_space(directory: &Dir) -> Option<u64> {
+pub(super) fn free_space(directory: &Dir) -> Option<u64> {
     let statistics = rustix::fs::fstatvfs(directory).ok()?;
     statistics.f_bavail.checked_mul(statistics.f_frsize)
 }
 
 /// Bytes that this user can still write to the file system of a folder, if that is known.
 #[cfg(not(unix))]
-pub fn free_space(_: &Dir) -> Option<u64> {
+pub(super) fn free_space(_: &Dir) -> Option<u64> {
     None
 }

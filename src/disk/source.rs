@@ -100,6 +100,9 @@ impl Source {
     /// # Errors
     /// [`SourceError::Changed`] when it is not the same file any more, [`SourceError::Read`]
     /// when it cannot be read.
+    ///
+    /// # Panics
+    /// Never: payloads are shorter than chunks, which are shorter than 2^32.
     pub fn read(
         &self,
         id: FileId,

@@ -119,7 +119,7 @@ impl Peer {
     /// # Errors
     /// [`PeerError`] when the machine cannot do it.
     pub async fn offer() -> Result<(Self, Channels, Description), PeerError> {
-        let (peer, channels, [control, data]) = Self::build().await?;
+        let (peer, channels, [control, data]) = Box::pin(Self::build()).await?;
         create(&*peer.connection, CONTROL, control).await?;
         create(&*peer.connection, DATA, data).await?;
         let offer = peer.connection.create_offer(None).await?;
@@ -133,7 +133,7 @@ impl Peer {
     /// # Errors
     /// [`PeerError`] when the machine cannot do it.
     pub async fn answer(offer: &Description) -> Result<(Self, Channels, Description), PeerError> {
-        let (peer, channels, awaited) = Self::build().await?;
+        let (peer, channels, awaited) = Box::pin(Self::build()).await?;
         peer.awaited.expect(awaited);
         let offer = RTCSessionDescription::offer(sdp::render(offer))?;
         peer.connection.set_remote_description(offer).await?;
@@ -147,17 +147,15 @@ impl Peer {
         let (runtime, hurry) = TunedRuntime::new();
         let (forward, events) = mpsc::unbounded_channel();
         let awaited = Awaited::default();
-        let connection: Arc<dyn PeerConnection> = Arc::new(
-            PeerConnectionBuilder::new()
-                .with_configuration(RTCConfigurationBuilder::default().build())
-                .with_setting_engine(settings())
-                .with_runtime(runtime)
-                .with_handler(Arc::new(Forward { events: forward, awaited: awaited.clone() }))
-                .with_udp_addrs(interfaces::gather())
-                .with_data_channel_send_buffer_limit(SEND_BUFFER)
-                .build()
-                .await?,
-        );
+        let builder = PeerConnectionBuilder::new()
+            .with_configuration(RTCConfigurationBuilder::default().build())
+            .with_setting_engine(settings())
+            .with_runtime(runtime)
+            .with_handler(Arc::new(Forward { events: forward, awaited: awaited.clone() }))
+            .with_udp_addrs(interfaces::gather())
+            .with_data_channel_send_buffer_limit(SEND_BUFFER);
+        // The library's future is large.
+        let connection: Arc<dyn PeerConnection> = Arc::new(Box::pin(builder.build()).await?);
         let ((give_control, control), (give_data, data)) = (oneshot::channel(), oneshot::channel());
         let channels = Channels { control: lane(control), data: lane(data) };
         let peer = Self { connection, hurry, awaited, events };
@@ -392,7 +390,7 @@ mod tests {
         for (from, to) in
             [(&ours.control.0, &mut theirs.control.1), (&ours.data.0, &mut theirs.data.1)]
         {
-            from.send(BytesMut::from(&[7; 65_536][..])).await.unwrap();
+            from.send(BytesMut::from(vec![7; 65_536].as_slice())).await.unwrap();
             let LaneEvent::Message(message) = to.next().await else { panic!("no message") };
             assert_eq!(message, Bytes::from(vec![7; 65_536]));
         }

@@ -208,7 +208,7 @@ impl Connection {
         self.say(&request).await?;
         match self.answer().await? {
             Reply::Allocated { room, token, .. } if room == slot => {
-                Ok(Slot { connection: self, slot, token })
+                Ok(Slot { connection: self, name: slot, token })
             }
             _ => Err(RendezvousError::Nonsense),
         }
@@ -320,7 +320,7 @@ async fn rejoin_once(
 #[derive(Debug)]
 pub struct Slot {
     connection: Connection,
-    slot: RoomId,
+    name: RoomId,
     token: Token,
 }
 
@@ -333,14 +333,14 @@ impl Slot {
         let mut reply = self.connection.hear().await;
         loop {
             reply = match reply {
-                Ok(Reply::Paired { slot, room, token, .. }) if slot == self.slot => {
+                Ok(Reply::Paired { slot, room, token, .. }) if slot == self.name => {
                     return Ok(Room::enter(self.connection, room, token));
                 }
                 Ok(Reply::Expired { .. }) => return Err(RendezvousError::Expired),
                 Ok(Reply::Refused { reason, .. }) => return Err(RendezvousError::Refused(reason)),
                 Ok(_) => self.connection.hear().await,
                 Err(RendezvousError::Unreachable { address, .. }) => {
-                    let (connection, answer) = rejoin(&address, &self.slot, &self.token, 0).await?;
+                    let (connection, answer) = rejoin(&address, &self.name, &self.token, 0).await?;
                     self.connection = connection;
                     Ok(answer)
                 }

@@ -147,12 +147,9 @@ mod tests {
     #[test]
     fn a_missing_or_senseless_line_is_named() {
         for name in ["ice-ufrag", "ice-pwd", "fingerprint", "setup", "sctp-port"] {
-            let without: String = sdp()
-                .lines()
-                .filter(|line| !line.contains(name))
-                .map(|line| format!("{line}\r\n"))
-                .collect();
-            assert_eq!(parse(&without), Err(BadSdp(name)));
+            let lines: Vec<_> = sdp().lines().map(str::to_owned).collect();
+            let without: Vec<_> = lines.into_iter().filter(|line| !line.contains(name)).collect();
+            assert_eq!(parse(&without.join("\r\n")), Err(BadSdp(name)));
         }
         assert_eq!(parse(&sdp().replace("sha-256", "sha-1")), Err(BadSdp("fingerprint")));
         assert_eq!(parse(&sdp().replace(":EE:FF:00", ":EE:00")), Err(BadSdp("fingerprint")));

@@ -100,10 +100,10 @@ impl Runtime for TunedRuntime {
         self.inner.wrap_tcp_listener(listener)
     }
 
-    fn connect_tcp<'a>(
-        &'a self,
+    fn connect_tcp(
+        &self,
         remote_addr: SocketAddr,
-    ) -> Boxed<'a, io::Result<Arc<dyn AsyncTcpStream>>> {
+    ) -> Boxed<'_, io::Result<Arc<dyn AsyncTcpStream>>> {
         self.inner.connect_tcp(remote_addr)
     }
 

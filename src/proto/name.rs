@@ -142,7 +142,7 @@ impl From<Name> for RelPath {
 impl fmt::Display for RelPath {
     /// For people: joined by `/` and safe for a terminal.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let joined: Vec<_> = self.0.iter().map(|name| name.as_str()).collect();
+        let joined: Vec<_> = self.0.iter().map(Name::as_str).collect();
         f.write_str(&shown(&joined.join("/")))
     }
 }

@@ -180,7 +180,7 @@ impl Receiver {
             (_, Input::TimedOut) => Err(Failure::Here(Reason::Verification)),
             (State::Waiting { entry }, Input::Peer(frame)) => self.offered(entry, frame),
             (State::Deciding { entry }, Input::Answer(wanted)) => self.answered(entry, wanted),
-            (State::Preparing { entry }, Input::Prepared) => self.prepared(&entry),
+            (State::Preparing { entry }, Input::Prepared) => Ok(self.prepared(&entry)),
             (State::Receiving(incoming), input) => self.receive(incoming, input),
             _ => Err(Failure::Violation("a message came out of turn")),
         }
@@ -213,11 +213,11 @@ impl Receiver {
         Ok(State::Preparing { entry })
     }
 
-    fn prepared(&mut self, entry: &Entry) -> Result<State, Failure> {
+    fn prepared(&mut self, entry: &Entry) -> State {
         self.actions.push_back(Action::Send(Frame::Accept));
         let mut incoming = Incoming::new(entry.chunking());
         self.actions.extend(incoming.grant().map(Action::Send));
-        Ok(State::Receiving(incoming))
+        State::Receiving(incoming)
     }
 
     fn receive(&mut self, mut incoming: Incoming, input: Input) -> Result<State, Failure> {

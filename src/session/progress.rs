@@ -47,7 +47,7 @@ impl Meter {
         let seconds = now.duration_since(then).as_secs_f64();
         if seconds > 0.0 {
             let current = done.saturating_sub(before) as f64 / seconds;
-            let weight = (WEIGHT * seconds).min(1.0).max(WEIGHT / 10.0);
+            let weight = (WEIGHT * seconds).clamp(WEIGHT / 10.0, 1.0);
             self.rate = Some(self.rate.map_or(current, |rate| rate + (current - rate) * weight));
             self.last = (now, done);
         }

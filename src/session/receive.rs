@@ -131,7 +131,7 @@ impl<'a> Receiving<'a> {
             let input = tokio::select! {
                 event = self.link.control.1.next() => self.control(&event),
                 event = self.link.data.1.next() => self.data(&event),
-                Some(report) = self.reports.recv() => self.reported(report),
+                Some(report) = self.reports.recv() => Some(self.reported(report)),
                 event = next_event(&mut self.link.peer) => lost(&event),
                 signalled = self.link.signalling.next() => cancelled(signalled).map(Input::Peer),
                 wanted = answered(&mut self.answer) => Some(self.decided(wanted)),
@@ -238,21 +238,21 @@ impl<'a> Receiving<'a> {
         }
     }
 
-    fn reported(&mut self, report: Report) -> Option<Input> {
+    fn reported(&mut self, report: Report) -> Input {
         match report {
-            Report::Prepared => Some(Input::Prepared),
+            Report::Prepared => Input::Prepared,
             Report::Stored(bytes) => {
                 self.written += bytes;
-                Some(Input::Stored(bytes))
+                Input::Stored(bytes)
             }
-            Report::ChunkStored(chunk) => Some(Input::ChunkStored(chunk)),
+            Report::ChunkStored(chunk) => Input::ChunkStored(chunk),
             Report::Committed(path) => {
                 self.path = Some(path);
-                Some(Input::Committed)
+                Input::Committed
             }
             Report::Failed(error) => {
                 self.cause = Some(error.into());
-                Some(Input::Failed(Reason::Disk))
+                Input::Failed(Reason::Disk)
             }
         }
     }

@@ -147,8 +147,8 @@ impl<'a> Sending<'a> {
                 break ended;
             }
             let input = tokio::select! {
-                arrived = self.link.control.1.next() => arrived_input(arrived),
-                arrived = self.link.data.1.next() => data_input(arrived),
+                arrived = self.link.control.1.next() => arrived_input(&arrived),
+                arrived = self.link.data.1.next() => data_input(&arrived),
                 event = next_event(&mut self.link.peer) => lost(&event),
                 signalled = self.link.signalling.next() => cancelled(signalled).map(Input::Peer),
                 fed = next_fed(&mut self.feed) => self.fed(fed),
@@ -162,7 +162,9 @@ impl<'a> Sending<'a> {
                     None
                 }
             };
-            input.into_iter().for_each(|input| self.machine.handle(input));
+            if let Some(input) = input {
+                self.machine.handle(input);
+            }
         };
         self.end(ended).await
     }
@@ -244,7 +246,7 @@ impl<'a> Sending<'a> {
 }
 
 /// Nothing comes back on the data lane.
-fn data_input(event: LaneEvent) -> Option<Input> {
+fn data_input(event: &LaneEvent) -> Option<Input> {
     match arrived_input(event) {
         Some(Input::Peer(_)) => Some(Input::Malformed),
         other => other,
@@ -252,8 +254,8 @@ fn data_input(event: LaneEvent) -> Option<Input> {
 }
 
 /// What arrived on the control channel, as far as the machine cares.
-fn arrived_input(event: LaneEvent) -> Option<Input> {
-    match arrived(&event) {
+fn arrived_input(event: &LaneEvent) -> Option<Input> {
+    match arrived(event) {
         Arrived::Frame(frame) => Some(Input::Peer(frame)),
         Arrived::Nothing => None,
         Arrived::Malformed(_) => Some(Input::Malformed),
