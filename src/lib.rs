@@ -1,4 +1,72 @@
-//! p2pshare
+//! p2pshare sends files straight from one machine to another. This page is the map of its code;
+//! `PROTOCOL.md` is the specification of what goes over the wire, `README.md` is for users.
+//!
+//! # Who may use what
+//!
+//! ```text
+//! main, cli  ->  this page's API  ->  session  ->  net    ->  proto, the server's messages
+//!                                              ->  disk   ->  proto
+//!                                              ->  proto  ->  nothing
+//! ```
+//!
+//! * [`proto`]: the protocol, pure. No sockets, files, clock or async; randomness is an argument.
+//! * [`net`]: everything with a socket, and the only place that names the libraries behind them.
+//! * [`disk`]: everything with a file. `net` and `disk` do not know of each other.
+//! * [`session`]: the glue. One loop each for [`send`] and [`receive`], which decide nothing:
+//!   the machines in `proto` do.
+//! * [`error`]: every sentence about a failure, what to do about it, and the exit code.
+//! * `signal-server/`: the rendezvous server, a package of its own, which the sender embeds.
+//!
+//! `tests/it/layering.rs` holds the code to this. The API is what this page re-exports; the
+//! modules are public for tests, and promise nothing.
+//!
+//! # A code's journey
+//!
+//! 1. [`session::meet`] chooses where to meet: the configured server, or one of the sender's own
+//!    ([`net::embedded`]) that [`net::discovery`] announces on the LAN, by nameplate only.
+//! 2. [`proto::code`] draws a nameplate and words; the user reads them out.
+//! 3. Both ends run CPace over them ([`proto::pake`]). The receiver proves first that it derived
+//!    the keys ([`proto::pairing`]); a wrong guess is seen by the sender and uses the code up.
+//! 4. Descriptions and candidates travel sealed ([`proto::seal`], [`proto::signal`],
+//!    [`session::signalling`]); a peer's SDP never reaches a library ([`net::sdp`]).
+//! 5. [`session::connect`] opens a PeerConnection ([`net::peer`]) and checks that the certificate
+//!    is the one described and that the first frame on each lane proves the keys
+//!    ([`proto::binding`]). Only then is a name or a size told.
+//!
+//! # A byte's journey
+//!
+//! 1. [`disk::source`] reads it into the tail of a frame and hashes it on the way, on a thread.
+//! 2. [`session::feed`] sends the frame on a [`net::lane`] as far as the receiver's credit goes.
+//! 3. [`session::receive`] hands it to [`proto::receiver`], which checks its place, and on to
+//!    [`disk::writer`], which writes and hashes it, on a thread.
+//! 4. When every chunk's hash and the file's digest fit ([`proto::digest`]), [`disk::sink`]
+//!    flushes the part file and renames it, never over another.
+//! 5. The sender hears of it, and only then says that it is done.
+//!
+//! # Decisions, and where each is explained
+//!
+//! | question | answer | where |
+//! | --- | --- | --- |
+//! | Why does set-up take 20 ms and not 600? | the driver's sleeps are kept short | [`net::sockets`] |
+//! | Why are socket buffers and windows what they are? | a window larger than the kernel's buffer loses packets | [`net::sockets`] |
+//! | Why are data channels announced in band? | negotiated ones lose early messages | [`net::peer`] |
+//! | Why are addresses enumerated here? | a wildcard skips loopback and link-local | [`net::interfaces`] |
+//! | What counts as a wrong guess? | whoever leaves before it has proved to know the words | [`session::meet`] |
+//! | How many PAKE runs has a receiver on a LAN? | one an endpoint, three in all | [`session::meet`] |
+//! | How large are chunks, what is the digest? | a power of two, an RFC 6962 tree | [`proto::digest`] |
+//! | Which names are refused? | those that could escape | [`proto::name`] |
+//! | What bounds memory? | credit for data, caps for everything else | [`proto::receiver`], [`proto::wire`] |
+//! | What is never overwritten, and how? | anything, by a rename that does not replace | [`disk::sink`], `disk::platform` |
+//! | Who waits for whom at the end? | the receiver for the sender's close | [`proto::receiver`] |
+//! | What happens when the server goes or tampers? | open lanes do not care | [`session::signalling`] |
+//! | What is each failure called? | one table | [`error`] |
+//!
+//! # Round trips
+//!
+//! From the receiver's Enter to the first byte of a file, with a server one round trip S away
+//! and a peer one round trip P away: TCP (S), WebSocket (S), claim (S), then reply to
+//! confirmation with the sender's description (S, through the server), answer to ICE (half an S
+//! and P), DTLS (2 P), SCTP (2 P), channel and binding (P), offer and acceptance (P).
 
 pub mod disk;
 pub mod error;

@@ -4,7 +4,7 @@
 //! * [`source`]: the file that is sent, and whether it changed meanwhile
 //! * [`sink`]: the part file, its place and its final name
 //! * [`writer`]: the thread that writes and hashes what arrives
-//! * [`platform`]: what each system does in its own way
+//! * `platform`: what each system does in its own way
 
 mod platform;
 pub mod sink;
