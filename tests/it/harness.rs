@@ -178,7 +178,8 @@ pub(crate) struct Finished {
 }
 
 impl Running {
-    fn new(mut command: Command) -> Self {
+    /// Starts a command.
+    pub(crate) fn new(mut command: Command) -> Self {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (say, lines) = mpsc::channel();
@@ -256,6 +257,14 @@ impl Running {
         let sent =
             Command::new("kill").args([&format!("-{name}"), &self.id().to_string()]).status();
         assert!(sent.unwrap().success());
+    }
+
+    /// Closes its standard input and waits a while for it to end.
+    pub(crate) fn hang_up(&mut self, patience: Duration) {
+        drop(self.stdin.take());
+        while let Ok(line) = self.lines.recv_timeout(patience) {
+            self.keep(line);
+        }
     }
 
     /// Closes its standard input and waits until it ends.

@@ -1,0 +1,408 @@
+//! A browser speaks to our end of a connection: the wire suits a page before there is one.
+//!
+//! Chromium runs headless under `tests/web/browser.js`, which takes calls and gives answers as
+//! lines of JSON. Where Chromium, node or its one package is missing, these tests say so and pass,
+//! but not in CI.
+
+use std::{
+    env, fs,
+    io::Write,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use bytes::{Bytes, BytesMut};
+use data_encoding::HEXLOWER;
+use p2pshare::{
+    Path as Route,
+    net::{
+        lane::{LaneEvent, LaneReceiver, LaneSender},
+        peer::{Channels, Peer, PeerEvent},
+        sdp,
+    },
+    proto::{
+        binding::Hello,
+        frame::{Frame, MAX_FRAME},
+        signal::{Candidate, CandidateHost, CandidateKind, Description},
+    },
+};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tempfile::TempDir;
+use tokio::{
+    sync::{Mutex, MutexGuard},
+    time::timeout,
+};
+
+use crate::harness::{PATIENCE, Running};
+
+/// Where Debian's package puts it.
+const CHROMIUM: &str = "/usr/bin/chromium";
+
+/// What the browser takes to end in good order before it is killed.
+const FAREWELL: Duration = Duration::from_secs(10);
+
+/// Messages in each direction while both directions are in use.
+const EXCHANGED: u32 = 64;
+
+/// Messages in one direction at a time: 64 MiB.
+const STREAMED: u32 = 1024;
+
+/// Seeds of what each end sends.
+const OURS: u32 = 1;
+const THEIRS: u32 = 2;
+
+/// A page otherwise hides its machine's addresses behind names that multicast DNS resolves.
+const SHOW_ADDRESSES: &str = "--disable-features=WebRtcHideLocalIpsWithMdns";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_that_hides_its_addresses_answers_our_offer() {
+    let Some(browser) = Browser::start(&[]).await else { return };
+    let met = offer_to(browser).await;
+    assert!(met.hidden(), "{:?}", met.candidates);
+    met.talk().await.stream().await.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn we_answer_a_browser_that_hides_its_addresses() {
+    let Some(browser) = Browser::start(&[]).await else { return };
+    let met = answer_to(browser).await;
+    assert!(met.hidden(), "{:?}", met.candidates);
+    met.talk().await.stream().await.wait_for_close().await;
+}
+
+/// A page that may use the camera shows its addresses, and so do other browsers.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_that_shows_its_addresses_answers_our_offer() {
+    let Some(browser) = Browser::start(&[SHOW_ADDRESSES]).await else { return };
+    let met = offer_to(browser).await;
+    assert!(!met.hidden(), "{:?}", met.candidates);
+    met.talk().await.wait_for_close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn we_answer_a_browser_that_shows_its_addresses() {
+    let Some(browser) = Browser::start(&[SHOW_ADDRESSES]).await else { return };
+    let met = answer_to(browser).await;
+    assert!(!met.hidden(), "{:?}", met.candidates);
+    met.talk().await.close().await;
+}
+
+async fn offer_to(mut browser: Browser) -> Met {
+    let start = Instant::now();
+    let (peer, channels, ours) = Box::pin(Peer::offer()).await.unwrap();
+    let theirs = described(&browser.call("answer", json!(sdp::render(&ours))));
+    peer.accept(&theirs).await.unwrap();
+    Met::new("our offer", start, browser, peer, channels, ours, theirs).await
+}
+
+async fn answer_to(mut browser: Browser) -> Met {
+    let start = Instant::now();
+    let theirs = described(&browser.call("offer", Value::Null));
+    let (peer, channels, ours) = Box::pin(Peer::answer(&theirs)).await.unwrap();
+    browser.call("accept", json!(sdp::render(&ours)));
+    Met::new("its offer", start, browser, peer, channels, ours, theirs).await
+}
+
+fn described(sdp: &Value) -> Description {
+    sdp::parse(sdp.as_str().unwrap()).unwrap()
+}
+
+/// Our end and a browser, with open lanes between them.
+struct Met {
+    what: &'static str,
+    browser: Browser,
+    peer: Peer,
+    lanes: [(LaneSender, LaneReceiver); 2],
+    /// The browser's.
+    candidates: Vec<Candidate>,
+}
+
+impl Met {
+    async fn new(
+        what: &'static str,
+        start: Instant,
+        mut browser: Browser,
+        mut peer: Peer,
+        channels: Channels,
+        ours: Description,
+        theirs: Description,
+    ) -> Self {
+        for candidate in gathered(&mut peer).await {
+            browser.call("addCandidate", json!(sdp::render_candidate(&candidate)));
+        }
+        let candidates = browser.candidates();
+        for candidate in &candidates {
+            peer.add_candidate(candidate).await;
+        }
+        let mut lanes = [channels.control, channels.data];
+        for (_, receiver) in &mut lanes {
+            assert!(matches!(next(receiver).await, LaneEvent::Open));
+        }
+        let seen = browser.call("opened", Value::Null);
+        let took = start.elapsed();
+        peer.opened();
+        assert_eq!(peer.fingerprint().await.unwrap(), theirs.fingerprint);
+        assert_eq!(certificate(&seen), ours.fingerprint);
+        assert!(usize::try_from(theirs.max_message_size).unwrap() >= MAX_FRAME);
+        assert!(seen["maxMessageSize"].as_u64().unwrap() >= MAX_FRAME as u64);
+        assert_eq!(peer.path().await, Route::Lan);
+        say(&format!(
+            "{what}: open after {took:.0?}; the browser sees {} to {}, takes messages of {} bytes \
+             and may send {}",
+            seen["local"], seen["remote"], theirs.max_message_size, seen["maxMessageSize"]
+        ));
+        Self { what, browser, peer, lanes, candidates }
+    }
+
+    /// Whether the browser names its machine by names only.
+    fn hidden(&self) -> bool {
+        assert!(!self.candidates.is_empty(), "the browser found no address");
+        self.candidates.iter().all(|candidate| matches!(candidate.host, CandidateHost::Mdns(_)))
+    }
+
+    async fn talk(mut self) -> Self {
+        for lane in 0..2 {
+            self.greet(lane).await;
+            self.exchange(lane).await;
+        }
+        self
+    }
+
+    /// How fast it goes, one direction at a time; for whoever reads it.
+    async fn stream(mut self) -> Self {
+        let out = self.stream_out().await;
+        let back = self.stream_back().await;
+        say(&format!("{}: {out:.0} MB/s to the browser, {back:.0} MB/s back", self.what));
+        self
+    }
+
+    /// The first frame of a lane arrives as it was, from each end.
+    async fn greet(&mut self, lane: u32) {
+        let frame = |nonce| {
+            let hello = Hello { lane, generation: 0, nonce, tag: [0xfe; 32], verify: false };
+            Frame::Hello(hello).to_wire()
+        };
+        let (sender, receiver) = &mut self.lanes[lane as usize];
+        let (ours, theirs) = (frame([1; 16]), frame([2; 16]));
+        sender.send(BytesMut::from(ours.as_slice())).await.unwrap();
+        assert_eq!(self.browser.call("takeFrame", json!(lane)), HEXLOWER.encode(&ours));
+        self.browser.call("putFrame", json!({ "lane": lane, "frame": HEXLOWER.encode(&theirs) }));
+        assert_eq!(message(receiver).await, theirs);
+    }
+
+    /// Messages in both directions at the same time.
+    async fn exchange(&mut self, lane: u32) {
+        self.browser.begin(
+            "exchange",
+            json!({ "lane": lane, "send": THEIRS, "receive": OURS, "count": EXCHANGED }),
+        );
+        let (sender, receiver) = &mut self.lanes[lane as usize];
+        tokio::join!(send(sender, EXCHANGED), receive(receiver, EXCHANGED));
+        self.browser.answer();
+    }
+
+    async fn stream_out(&mut self) -> f64 {
+        let start = Instant::now();
+        self.browser.begin("receive", json!({ "lane": 1, "stream": OURS, "count": STREAMED }));
+        send(&self.lanes[1].0, STREAMED).await;
+        self.browser.answer();
+        rate(start)
+    }
+
+    async fn stream_back(&mut self) -> f64 {
+        let start = Instant::now();
+        self.browser.begin("send", json!({ "lane": 1, "stream": THEIRS, "count": STREAMED }));
+        receive(&mut self.lanes[1].1, STREAMED).await;
+        self.browser.answer();
+        rate(start)
+    }
+
+    /// Our end closes, and the browser hears of it.
+    async fn close(mut self) {
+        let start = Instant::now();
+        self.browser.begin("closed", Value::Null);
+        self.peer.close().await;
+        self.browser.answer();
+        say(&format!("{}: it heard of our close after {:.0?}", self.what, start.elapsed()));
+    }
+
+    /// The browser closes, and our end hears of it.
+    async fn wait_for_close(mut self) {
+        let start = Instant::now();
+        self.browser.call("close", Value::Null);
+        for (_, receiver) in &mut self.lanes {
+            assert!(matches!(next(receiver).await, LaneEvent::Closed));
+        }
+        say(&format!("{}: we heard of its close after {:.0?}", self.what, start.elapsed()));
+        self.peer.close().await;
+    }
+}
+
+async fn gathered(peer: &mut Peer) -> Vec<Candidate> {
+    let mut candidates = Vec::new();
+    loop {
+        match timeout(PATIENCE, peer.events.recv()).await.unwrap().unwrap() {
+            PeerEvent::Candidate(candidate) => candidates.push(candidate),
+            PeerEvent::Gathered => return candidates,
+            PeerEvent::Lost => panic!("the path is lost"),
+        }
+    }
+}
+
+/// SHA-256 of the certificate that the browser was shown.
+fn certificate(seen: &Value) -> [u8; 32] {
+    let certificate = HEXLOWER.decode(seen["certificate"].as_str().unwrap().as_bytes()).unwrap();
+    Sha256::digest(certificate).into()
+}
+
+async fn next(receiver: &mut LaneReceiver) -> LaneEvent {
+    timeout(PATIENCE, receiver.next()).await.expect("something happens on the lane")
+}
+
+async fn message(receiver: &mut LaneReceiver) -> Bytes {
+    match next(receiver).await {
+        LaneEvent::Message(message) => message,
+        other => panic!("no message but {other:?}"),
+    }
+}
+
+async fn send(sender: &LaneSender, count: u32) {
+    for index in 0..count {
+        let message = BytesMut::from(content(OURS, index).as_slice());
+        timeout(PATIENCE, sender.send(message)).await.expect("the browser takes it").unwrap();
+    }
+}
+
+async fn receive(receiver: &mut LaneReceiver, count: u32) {
+    for index in 0..count {
+        assert!(message(receiver).await == content(THEIRS, index), "message {index} differs");
+    }
+}
+
+/// The longest message, without repetition in it or among others: xorshift32, the same in page.js.
+fn content(stream: u32, index: u32) -> Vec<u8> {
+    let mut x = (stream.wrapping_mul(0x9e37_79b1) ^ index.wrapping_mul(0x85eb_ca77)) | 1;
+    let mut bytes = Vec::with_capacity(MAX_FRAME);
+    while bytes.len() < MAX_FRAME {
+        x ^= x << 13;
+        x ^= x >> 17;
+        x ^= x << 5;
+        bytes.extend_from_slice(&x.to_le_bytes());
+    }
+    bytes
+}
+
+/// MB/s of what is streamed.
+fn rate(start: Instant) -> f64 {
+    f64::from(STREAMED) * 65_536e-6 / start.elapsed().as_secs_f64()
+}
+
+/// A candidate line of a browser (RFC 8839, section 5.1); `None` for one that is not UDP.
+fn parse_candidate(line: &str) -> Option<Candidate> {
+    let words: Vec<_> = line.strip_prefix("candidate:").expect(line).split(' ').collect();
+    let [foundation, "1", transport, priority, host, port, "typ", kind, ..] = words[..] else {
+        panic!("not a candidate: {line}");
+    };
+    let kind = match kind {
+        "host" => CandidateKind::Host,
+        "srflx" => CandidateKind::ServerReflexive,
+        "prflx" => CandidateKind::PeerReflexive,
+        "relay" => CandidateKind::Relay,
+        _ => panic!("a candidate of no kind: {line}"),
+    };
+    transport.eq_ignore_ascii_case("udp").then(|| Candidate {
+        foundation: foundation.try_into().unwrap(),
+        priority: priority.parse().unwrap(),
+        host: host.try_into().unwrap(),
+        port: port.parse().unwrap(),
+        kind,
+    })
+}
+
+/// Chromium with one page, at the end of a pipe.
+struct Browser {
+    running: Running,
+    _home: TempDir,
+    /// Each would take both cores of a small machine.
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl Browser {
+    /// `None` when something is missing to run it, which CI does not forgive.
+    async fn start(flags: &[&str]) -> Option<Self> {
+        static ALONE: Mutex<()> = Mutex::const_new(());
+        if let Some((what, install)) = missing() {
+            assert!(env::var_os("CI").is_none(), "{what} is missing: {install}");
+            say(&format!("skipped, {what} is missing: {install}"));
+            return None;
+        }
+        let alone = ALONE.lock().await;
+        let home = TempDir::new().unwrap();
+        let mut node = Command::new("node");
+        node.arg(folder().join("browser.js")).arg(CHROMIUM).args(flags);
+        // Whatever it writes goes away with the test.
+        node.env("HOME", home.path()).env("TMPDIR", home.path());
+        node.env_remove("XDG_CONFIG_HOME").env_remove("XDG_CACHE_HOME");
+        let running = Running::new(node);
+        let mut browser = Self { running, _home: home, _alone: alone };
+        let version = browser.answer();
+        say(&format!("Chromium {}", version.as_str().unwrap()));
+        Some(browser)
+    }
+
+    /// Calls a function of the page and waits for what it returns.
+    fn call(&mut self, name: &str, argument: Value) -> Value {
+        self.begin(name, argument);
+        self.answer()
+    }
+
+    fn begin(&mut self, name: &str, argument: Value) {
+        let call = Value::from_iter([("call", name.into()), ("argument", argument)]);
+        self.running.type_line(&call.to_string());
+    }
+
+    fn answer(&mut self) -> Value {
+        let mut answer: Value = serde_json::from_str(&self.running.line()).unwrap();
+        assert!(answer.get("error").is_none(), "{answer}");
+        answer["value"].take()
+    }
+
+    /// All that it tells of its own addresses.
+    fn candidates(&mut self) -> Vec<Candidate> {
+        let lines: Vec<_> =
+            std::iter::from_fn(|| self.call("candidate", Value::Null).as_str().map(str::to_owned))
+                .collect();
+        lines.iter().filter_map(|line| parse_candidate(line)).collect()
+    }
+}
+
+impl Drop for Browser {
+    /// Chromium ends with the script that started it; its folder can go only then.
+    fn drop(&mut self) {
+        self.running.hang_up(FAREWELL);
+    }
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/web")
+}
+
+/// What these tests need and do not find, and how to get it.
+fn missing() -> Option<(&'static str, &'static str)> {
+    let node = Command::new("node").arg("--version").stdout(Stdio::null()).status();
+    if !node.is_ok_and(|status| status.success()) {
+        return Some(("node", "install nodejs, 20 or later"));
+    }
+    if fs::metadata(CHROMIUM).is_err() {
+        return Some((CHROMIUM, "apt-get install --no-install-recommends chromium"));
+    }
+    let package = folder().join("node_modules/playwright-core");
+    (!package.is_dir()).then_some(("playwright-core", "npm ci --prefix tests/web"))
+}
+
+/// Says something to whoever runs the tests, also when they pass.
+fn say(what: &str) {
+    let _ = writeln!(std::io::stderr(), "browser: {what}");
+}
