@@ -129,12 +129,13 @@ impl Met {
         ours: Description,
         theirs: Description,
     ) -> Self {
-        for candidate in gathered(&mut peer).await {
-            browser.call("addCandidate", json!(sdp::render_candidate(&candidate)));
-        }
+        // The browser's first: it would reach us before we know its address.
         let candidates = browser.candidates();
         for candidate in &candidates {
             peer.add_candidate(candidate).await;
+        }
+        for candidate in gathered(&mut peer).await {
+            browser.call("addCandidate", json!(sdp::render_candidate(&candidate)));
         }
         let mut lanes = [channels.control, channels.data];
         for (_, receiver) in &mut lanes {
