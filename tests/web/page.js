@@ -53,12 +53,12 @@ function check(message, stream, index) {
 }
 
 class Lane {
-  constructor(connection, label, id) {
-    this.channel = connection.createDataChannel(label, { negotiated: true, id, ordered: true });
+  constructor(channel) {
+    this.channel = channel;
     this.channel.binaryType = "arraybuffer";
     this.channel.bufferedAmountLowThreshold = QUEUE / 2;
     this.messages = new Queue();
-    this.opened = happens(this.channel, "open");
+    this.opened = channel.readyState === "open" ? Promise.resolve() : happens(channel, "open");
     this.closed = happens(this.channel, "close");
     this.channel.addEventListener("message", (event) => this.messages.put(event.data));
   }
@@ -78,7 +78,16 @@ class Lane {
 }
 
 const connection = new RTCPeerConnection();
-const lanes = [new Lane(connection, "control", 0), new Lane(connection, "data", 1)];
+const labels = ["control", "data"];
+
+// Whoever offers creates the channels; the other end is told of them.
+const lanes = [];
+const complete = new Promise((resolve) => {
+  connection.addEventListener("datachannel", ({ channel }) => {
+    lanes[labels.indexOf(channel.label)] = new Lane(channel);
+    if (lanes[0] && lanes[1]) resolve();
+  });
+});
 const candidates = new Queue();
 connection.addEventListener("icecandidate", ({ candidate }) => {
   // An empty candidate ends a generation of them, null all of them.
@@ -97,6 +106,9 @@ async function selectedPair() {
 /** What `browser.rs` calls. */
 const peer = {
   async offer() {
+    labels.forEach((label, lane) => {
+      lanes[lane] = new Lane(connection.createDataChannel(label, { ordered: true }));
+    });
     await connection.setLocalDescription(await connection.createOffer());
     return connection.localDescription.sdp;
   },
@@ -115,6 +127,7 @@ const peer = {
     connection.addIceCandidate({ candidate, sdpMid: "0", sdpMLineIndex: 0 }),
 
   async opened() {
+    if (!lanes[0] || !lanes[1]) await complete;
     await Promise.all(lanes.map(({ opened }) => opened));
     const [certificate] = connection.sctp.transport.getRemoteCertificates();
     const maxMessageSize = connection.sctp.maxMessageSize;
