@@ -149,7 +149,8 @@ impl Ui {
         if self.form == Form::Lines {
             return err(&format!("{message}."));
         }
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr())
+            .with_style(ProgressStyle::default_spinner());
         bar.set_message(message.to_owned());
         bar.enable_steady_tick(SPIN);
         self.bar = Some(bar);
