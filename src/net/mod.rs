@@ -3,7 +3,7 @@
 //! * [`interfaces`]: the machine's addresses
 //! * [`embedded`], [`discovery`]: a rendezvous server of our own, and how a LAN finds it
 //! * [`rendezvous`]: the client of any rendezvous server
-//! * [`sdp`], [`sockets`], [`peer`], [`lane`]: a PeerConnection and its data channels
+//! * [`sdp`], [`sockets`], [`zoned`], [`peer`], [`lane`]: a PeerConnection and its data channels
 
 pub mod discovery;
 pub mod embedded;
@@ -13,3 +13,4 @@ pub mod peer;
 pub mod rendezvous;
 pub mod sdp;
 pub mod sockets;
+pub mod zoned;

@@ -30,8 +30,9 @@ use super::{
     lane::{LaneReceiver, LaneSender, lane},
     sdp::{self, BadSdp},
     sockets::{Hurry, TunedRuntime, fitting_window},
+    zoned::Zoned,
 };
-use crate::proto::signal::{Candidate, CandidateKind, Description};
+use crate::proto::signal::{Candidate, CandidateHost, CandidateKind, Description};
 
 /// Labels of the channels.
 const CONTROL: &str = "control";
@@ -144,15 +145,16 @@ impl Peer {
     }
 
     async fn build() -> Result<(Self, Channels, [Waiting; 2]), PeerError> {
-        let (runtime, hurry) = TunedRuntime::new();
+        let (zoned, addresses) = Zoned::replace(interfaces::gather());
+        let (runtime, hurry) = TunedRuntime::new(zoned.clone());
         let (forward, events) = mpsc::unbounded_channel();
         let awaited = Awaited::default();
         let builder = PeerConnectionBuilder::new()
             .with_configuration(RTCConfigurationBuilder::default().build())
             .with_setting_engine(settings())
             .with_runtime(runtime)
-            .with_handler(Arc::new(Forward { events: forward, awaited: awaited.clone() }))
-            .with_udp_addrs(interfaces::gather())
+            .with_handler(Arc::new(Forward { events: forward, awaited: awaited.clone(), zoned }))
+            .with_udp_addrs(addresses)
             .with_data_channel_send_buffer_limit(SEND_BUFFER);
         // The library's future is large.
         let connection: Arc<dyn PeerConnection> = Arc::new(Box::pin(builder.build()).await?);
@@ -297,12 +299,23 @@ impl Awaited {
 struct Forward {
     events: mpsc::UnboundedSender<PeerEvent>,
     awaited: Awaited,
+    zoned: Zoned,
 }
 
 impl Forward {
     fn tell(&self, event: PeerEvent) {
         // Nobody listens once the session has ended.
         let _ = self.events.send(event);
+    }
+
+    /// What a peer must be told of an address that the library found.
+    fn host(&self, found: CandidateHost, port: u16) -> CandidateHost {
+        match found {
+            CandidateHost::Address(address) => {
+                CandidateHost::Address(self.zoned.behind(address, port))
+            }
+            name @ CandidateHost::Mdns(_) => name,
+        }
     }
 }
 
@@ -321,6 +334,7 @@ impl PeerConnectionEventHandler for Forward {
         let host = found.address.as_str().try_into();
         if let (Ok(foundation), Ok(host)) = (foundation, host) {
             let (priority, port) = (found.priority, found.port);
+            let host = self.host(host, port);
             self.tell(PeerEvent::Candidate(Candidate { foundation, priority, host, port, kind }));
         }
     }

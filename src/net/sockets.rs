@@ -1,5 +1,6 @@
-//! The `webrtc` crate's runtime, with two things of ours: large socket buffers, without which the
-//! kernel drops packets, and a driver that hurries while a connection is being made.
+//! The `webrtc` crate's runtime, with three things of ours: large socket buffers, without which
+//! the kernel drops packets, sockets on [link-local addresses](super::zoned), and a driver that
+//! hurries while a connection is being made.
 //!
 //! The crate's driver queues the SCTP INIT after it has polled its writes and then sleeps until
 //! the next ICE timer, up to 200 ms. Its sleeps are therefore kept short until the channels are
@@ -22,6 +23,8 @@ use webrtc::runtime::{
     AsyncInterval, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, JoinHandle, Runtime,
     TokioRuntime,
 };
+
+use super::zoned::{Zoned, ZonedSocket};
 
 /// The socket buffers asked for, in bytes; many systems grant less.
 const BUFFER: usize = 4 * 1024 * 1024;
@@ -64,15 +67,16 @@ impl Hurry {
 #[derive(Debug)]
 pub struct TunedRuntime {
     inner: TokioRuntime,
+    zoned: Zoned,
     hurry: Arc<AtomicBool>,
 }
 
 impl TunedRuntime {
     /// A runtime for one connection.
     #[must_use]
-    pub fn new() -> (Arc<Self>, Hurry) {
+    pub fn new(zoned: Zoned) -> (Arc<Self>, Hurry) {
         let hurry = Arc::new(AtomicBool::new(true));
-        (Arc::new(Self { inner: TokioRuntime, hurry: hurry.clone() }), Hurry(hurry))
+        (Arc::new(Self { inner: TokioRuntime, zoned, hurry: hurry.clone() }), Hurry(hurry))
     }
 }
 
@@ -80,11 +84,19 @@ type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 impl Runtime for TunedRuntime {
     fn wrap_udp_socket(&self, socket: UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        let (socket, zone) = match self.zoned.take(&socket) {
+            Some((socket, zone)) => (socket, Some(zone)),
+            None => (socket, None),
+        };
         let buffers = SockRef::from(&socket);
         // Less than asked for is granted silently; a refusal leaves the default.
         let _ = buffers.set_recv_buffer_size(BUFFER);
         let _ = buffers.set_send_buffer_size(BUFFER);
-        self.inner.wrap_udp_socket(socket)
+        let inner = self.inner.wrap_udp_socket(socket)?;
+        Ok(match zone {
+            Some(zone) => Arc::new(ZonedSocket { inner, zone }),
+            None => inner,
+        })
     }
 
     fn sleep(&self, duration: Duration) -> Boxed<'static, ()> {
