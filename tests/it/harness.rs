@@ -338,9 +338,18 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start() -> Self {
+        Self::listen("127.0.0.1:0", |start| start)
+    }
+
+    /// One in a network namespace, at an address of it.
+    pub(crate) fn start_in(namespace: &str, listen: &str) -> Self {
+        Self::listen(listen, |start| start.in_namespace(namespace))
+    }
+
+    fn listen(address: &str, place: impl Fn(Start) -> Start) -> Self {
         let mut command = Command::new(server_binary());
-        command.args(["--listen", "127.0.0.1:0"]);
-        let mut running = Running::new(command);
+        command.args(["--listen", address]);
+        let mut running = place(Start { command }).start();
         let line = running.line();
         let address = line.rsplit(' ').next().unwrap().to_owned();
         Self { running, address }

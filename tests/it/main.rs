@@ -4,4 +4,6 @@
 
 mod browser;
 mod harness;
+mod namespace;
+mod network;
 mod transfer;

@@ -1,0 +1,138 @@
+//! Networks of Linux network namespaces, made by a test and gone with it: machines on one switch,
+//! and nothing else. Needs root and iproute2.
+
+use std::{
+    process::Command,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+/// Some machines on one switch.
+pub(crate) struct Network {
+    switch: String,
+    machines: Vec<String>,
+}
+
+impl Network {
+    /// An empty network. `None`, said on standard error, where namespaces cannot be made.
+    ///
+    /// # Panics
+    /// Where they cannot be made and the variable `CI` is set: nothing may be skipped there.
+    pub(crate) fn new() -> Option<Self> {
+        let switch = unused_name();
+        if let Err(why) = ip(&["netns", "add", &switch]) {
+            assert!(std::env::var_os("CI").is_none(), "network namespaces are needed: {why}");
+            eprintln!("skipped, since network namespaces need root and iproute2: {why}");
+            return None;
+        }
+        let network = Self { switch, machines: Vec::new() };
+        network.on_switch(&["link", "add", "switch", "type", "bridge"]);
+        network.on_switch(&["link", "set", "switch", "up"]);
+        Some(network)
+    }
+
+    /// A machine with loopback alone.
+    pub(crate) fn lone_machine(&mut self) -> String {
+        let name = unused_name();
+        must(&["netns", "add", &name]);
+        self.machines.push(name.clone());
+        must(&["-n", &name, "link", "set", "lo", "up"]);
+        name
+    }
+
+    /// A machine at the switch with these addresses and prefix lengths, and no others.
+    pub(crate) fn machine(&mut self, addresses: &[&str]) -> String {
+        let name = self.lone_machine();
+        let port = self.port(&name);
+        let link = |arguments: &[&str]| must(&[&["-n", &name][..], arguments].concat());
+        must(
+            &[
+                &["-n", &self.switch, "link", "add", &port, "type", "veth"][..],
+                &["peer", "name", "eth0", "netns", &name],
+            ]
+            .concat(),
+        );
+        self.on_switch(&["link", "set", &port, "master", "switch", "up"]);
+        link(&["link", "set", "eth0", "addrgenmode", "none"]);
+        link(&["link", "set", "eth0", "up"]);
+        for address in addresses {
+            // Checking for duplicates takes seconds, and there are none.
+            let checks: &[&str] = if address.contains(':') { &["nodad"] } else { &[] };
+            link(&[&["addr", "add", address, "dev", "eth0"], checks].concat());
+        }
+        name
+    }
+
+    /// From here on the switch passes no multicast on. Without it IPv6 machines cannot ask for
+    /// each other's hardware addresses, so every machine is told those of the others.
+    pub(crate) fn block_multicast(&self) {
+        for name in &self.machines {
+            let port = self.port(name);
+            self.on_switch(&["link", "set", &port, "type", "bridge_slave", "mcast_flood", "off"]);
+            let hardware = hardware_address(name);
+            for other in self.machines.iter().filter(|other| *other != name) {
+                for address in ipv6_addresses(name) {
+                    must(
+                        &[
+                            &["-n", other, "neigh", "replace", &address, "dev", "eth0"][..],
+                            &["lladdr", &hardware, "nud", "permanent"],
+                        ]
+                        .concat(),
+                    );
+                }
+            }
+        }
+    }
+
+    /// The machine's port at the switch.
+    fn port(&self, machine: &str) -> String {
+        let number = self.machines.iter().position(|name| name == machine).unwrap();
+        format!("port{number}")
+    }
+
+    fn on_switch(&self, arguments: &[&str]) {
+        must(&[&["-n", &self.switch][..], arguments].concat());
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        for name in self.machines.iter().chain([&self.switch]) {
+            if let Err(why) = ip(&["netns", "delete", name]) {
+                eprintln!("namespace {name} is left behind: {why}");
+            }
+        }
+    }
+}
+
+fn unused_name() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("p2pshare-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+fn hardware_address(machine: &str) -> String {
+    let links = must(&["-n", machine, "-oneline", "link", "show", "dev", "eth0"]);
+    word_after(&links, "link/ether").unwrap()
+}
+
+fn ipv6_addresses(machine: &str) -> Vec<String> {
+    let addresses = must(&["-n", machine, "-oneline", "-6", "addr", "show", "dev", "eth0"]);
+    let of_line = |line| word_after(line, "inet6")?.split('/').next().map(str::to_owned);
+    addresses.lines().filter_map(of_line).collect()
+}
+
+fn word_after(text: &str, word: &str) -> Option<String> {
+    text.split_whitespace().skip_while(|each| *each != word).nth(1).map(str::to_owned)
+}
+
+fn must(arguments: &[&str]) -> String {
+    ip(arguments).unwrap_or_else(|why| panic!("ip {}: {why}", arguments.join(" ")))
+}
+
+fn ip(arguments: &[&str]) -> Result<String, String> {
+    let output = Command::new("ip").args(arguments).output().map_err(|error| error.to_string())?;
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
+    }
+}
