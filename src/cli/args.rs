@@ -168,26 +168,38 @@ impl Cli {
     }
 }
 
-/// Puts `receive` before a code that stands alone.
+/// Options whose value is the next argument, and that go with a code that stands alone.
+const WITH_VALUE: [&str; 9] = [
+    "--server",
+    "--rendezvous-server",
+    "--log",
+    "-o",
+    "--out",
+    "--output",
+    "--output-file",
+    "--out-dir",
+    "--dir",
+];
+
+/// Says `receive` where a code stands alone, before all options: they are that command's, too.
 fn with_receive(mut arguments: Vec<OsString>) -> Vec<OsString> {
-    let is_code = |text: &OsString| text.to_str().is_some_and(|t| t.parse::<Invitation>().is_ok());
-    let position = arguments.iter().skip(1).position(|text| !is_option(text));
-    if let Some(at) = position.map(|at| at + 1)
-        && arguments.get(at).is_some_and(is_code)
-        && !takes_value(arguments.get(at - 1))
-    {
-        arguments.insert(at, "receive".into());
+    if first_word(&arguments).is_some_and(|word| word.parse::<Invitation>().is_ok()) {
+        arguments.insert(1, "receive".into());
     }
     arguments
 }
 
-fn is_option(text: &OsString) -> bool {
-    text.to_string_lossy().starts_with('-')
-}
-
-/// `--server URL CODE`: the URL is no code, so a code never follows such an option directly.
-fn takes_value(before: Option<&OsString>) -> bool {
-    before.is_some_and(|text| matches!(text.to_str(), Some("--server" | "--log" | "--code")))
+/// The first argument that is neither an option nor the value of one.
+fn first_word(arguments: &[OsString]) -> Option<&str> {
+    let mut texts = arguments.iter().skip(1).map(|argument| argument.to_str());
+    loop {
+        let text = texts.next()??;
+        if WITH_VALUE.contains(&text) {
+            texts.next()?;
+        } else if !text.starts_with('-') {
+            return Some(text);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -213,6 +225,9 @@ mod tests {
             format!("p2pshare {code}"),
             format!("p2pshare -q {code}"),
             format!("p2pshare rx -y {code}"),
+            format!("p2pshare -y {code}"),
+            format!("p2pshare --json -o /tmp {code} --yes"),
+            format!("p2pshare --server ws://box {code}"),
             format!("p2pshare {code} -o /tmp"),
             format!("p2pshare {code}@10.0.0.1:9477"),
         ] {
