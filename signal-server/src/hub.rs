@@ -148,7 +148,7 @@ pub(crate) fn not_understood() -> String {
 }
 
 fn draw() -> Result<Random, getrandom::Error> {
-    Ok(Random { room: bytes()?, token: bytes()?, other_token: bytes()?, choice: getrandom::u64()? })
+    Ok(Random { room: bytes()?, token: bytes()?, other_token: bytes()? })
 }
 
 fn bytes() -> Result<[u8; 16], getrandom::Error> {

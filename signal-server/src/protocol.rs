@@ -41,9 +41,9 @@ pub enum Request {
     Allocate {
         /// The slot's name, 128 random bits chosen by the sender.
         room: RoomId,
-        /// The nameplate asked for; without one the server picks a number.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        nameplate: Option<Nameplate>,
+        /// What the receiver must type; the sender chooses it, since its first message depends
+        /// on it.
+        nameplate: Nameplate,
         /// How long the slot waits, in seconds, at most [`MAX_TTL`].
         ttl: u64,
         /// How many receivers may claim the slot; version 1 knows 1.

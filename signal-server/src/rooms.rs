@@ -43,8 +43,6 @@ pub(crate) struct Random {
     pub(crate) token: [u8; 16],
     /// The token of the receiver.
     pub(crate) other_token: [u8; 16],
-    /// Which of the free nameplates.
-    pub(crate) choice: u64,
 }
 
 /// Every slot and room of a server.

@@ -162,7 +162,7 @@ async fn pair(url: &str) -> Pair {
 fn allocate(slot: u8) -> Request {
     Request::Allocate {
         room: RoomId::from_128_bits([slot; 16]),
-        nameplate: None,
+        nameplate: Nameplate::number(u32::from(slot)),
         ttl: 60,
         claims: 1,
         body: body(b"first message"),
@@ -473,7 +473,7 @@ async fn time_runs_for_slots_without_any_request() {
     let mut sender = Client::connect(&url).await;
     let request = Request::Allocate {
         room: RoomId::from_128_bits([1; 16]),
-        nameplate: Some(Nameplate::lan(42)),
+        nameplate: Nameplate::lan(42),
         ttl: 1,
         claims: 1,
         body: body(b""),

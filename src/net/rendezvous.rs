@@ -203,7 +203,6 @@ impl Connection {
     ) -> Result<Slot, RendezvousError> {
         let body = Body::new(share).map_err(|_| RendezvousError::Nonsense)?;
         let ttl = ttl.as_secs().max(1);
-        let nameplate = Some(nameplate);
         let request = Request::Allocate { room: slot.clone(), nameplate, ttl, claims: 1, body };
         self.say(&request).await?;
         match self.answer().await? {

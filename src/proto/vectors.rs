@@ -1592,9 +1592,8 @@ mod rendezvous {
         };
         let join = |role| Request::Join { room: RoomId::from_256_bits([0xcd; 32]), role };
         vec![
-            ("allocate", allocate(Some(Nameplate::number(7)), body(b"hello"))),
-            ("allocate on a LAN", allocate(Some(Nameplate::lan(42)), body(&[0, 255]))),
-            ("allocate any number", allocate(None, body(b""))),
+            ("allocate", allocate(Nameplate::number(7), body(b"hello"))),
+            ("allocate on a LAN", allocate(Nameplate::lan(42), body(&[0, 255]))),
             ("claim", Request::Claim { nameplate: Nameplate::number(7) }),
             ("join as sender", join(Role::Sender)),
             ("join as receiver", join(Role::Receiver)),

@@ -28,7 +28,7 @@ pub(super) struct ClaimedSlot {
 /// The slot that a sender asks for.
 pub(super) struct Wanted {
     pub(super) room: RoomId,
-    pub(super) nameplate: Option<Nameplate>,
+    pub(super) nameplate: Nameplate,
     pub(super) ttl: u64,
     pub(super) body: Body,
 }
@@ -48,7 +48,8 @@ impl Rooms {
         }
         self.place_for_another(caller.source)?;
         self.room_for_another()?;
-        let nameplate = self.nameplates.choose(wanted.nameplate, random.choice, caller.now)?;
+        let nameplate = wanted.nameplate;
+        self.nameplates.check_free(&nameplate, caller.now)?;
         let ttl = wanted.ttl.min(MAX_TTL);
         let slot = Slot {
             nameplate,

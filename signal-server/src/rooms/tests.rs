@@ -69,12 +69,7 @@ impl World {
     }
 
     fn random(&mut self) -> Random {
-        Random {
-            room: self.bytes(),
-            token: self.bytes(),
-            other_token: self.bytes(),
-            choice: self.draw(),
-        }
+        Random { room: self.bytes(), token: self.bytes(), other_token: self.bytes() }
     }
 
     fn bytes(&mut self) -> [u8; 16] {
@@ -150,7 +145,7 @@ fn body(text: &str) -> Body {
 fn allocate(slot: &RoomId, nameplate: u32) -> Request {
     Request::Allocate {
         room: slot.clone(),
-        nameplate: Some(Nameplate::number(nameplate)),
+        nameplate: Nameplate::number(nameplate),
         ttl: TTL,
         claims: 1,
         body: body("hello"),
@@ -204,7 +199,7 @@ fn no_such_code() -> Reply {
 // Slots.
 
 #[test]
-fn a_slot_is_opened_with_the_nameplate_that_was_asked_for_or_a_short_number() {
+fn a_slot_is_opened_with_the_nameplate_that_was_asked_for_and_a_bounded_life() {
     let mut world = World::new();
     let sender = world.connect();
     let wished = world.ask_one(sender, allocate(&slot(1), 4711));
@@ -212,14 +207,14 @@ fn a_slot_is_opened_with_the_nameplate_that_was_asked_for_or_a_short_number() {
         if room == slot(1) && nameplate.as_str() == "4711"));
     let any = Request::Allocate {
         room: slot(2),
-        nameplate: None,
+        nameplate: Nameplate::lan(5),
         ttl: MAX_TTL + 1,
         claims: 1,
         body: body(""),
     };
     let given = world.ask_one(sender, any);
     assert!(matches!(given, Reply::Allocated { nameplate, ttl: MAX_TTL, .. }
-        if nameplate.as_str().len() == 1));
+        if nameplate.as_str() == "lan5"));
 }
 
 #[test]
@@ -227,7 +222,7 @@ fn what_version_1_cannot_do_is_a_bad_message() {
     let mut world = World::new();
     let sender = world.connect();
     for (room, ttl, claims) in [(slot(1), 0, 1), (slot(1), 1, 2), (meeting_point(), 1, 1)] {
-        let (nameplate, body) = (None, body(""));
+        let (nameplate, body) = (Nameplate::number(7), body(""));
         let request = Request::Allocate { room: room.clone(), nameplate, ttl, claims, body };
         assert_eq!(world.ask_one(sender, request), refused(&room, Refusal::BadMessage));
     }
