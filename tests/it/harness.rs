@@ -5,11 +5,12 @@
 //! waiting for ever.
 
 use std::{
+    ffi::OsStr,
     fs,
-    io::{BufRead, BufReader, Read, Write},
+    io::{Read, Write},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
-    sync::{OnceLock, mpsc},
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError, mpsc},
     thread,
     time::Duration,
 };
@@ -20,6 +21,12 @@ use tempfile::TempDir;
 
 /// A generous guard: far longer than anything takes on a slow machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Bytes of a file that takes seconds on any machine.
+const LARGE: u64 = 400_000_000;
+
+/// How questions end, which are answered on the same line.
+const QUESTIONS: [&str; 3] = ["Code: ", "[Y/n] ", "[y/N] "];
 
 /// A folder for one test, with a `sender` and a `receiver` in it.
 pub(crate) struct Scene {
@@ -52,6 +59,13 @@ impl Scene {
         path
     }
 
+    /// A large file of the sender: long enough under way for a test to do something meanwhile.
+    pub(crate) fn large_file(&self, name: &str) -> PathBuf {
+        let path = self.sender().join(name);
+        fs::File::create(&path).unwrap().set_len(LARGE).unwrap();
+        path
+    }
+
     /// What the receiver's folder holds, hidden things included.
     pub(crate) fn received(&self) -> Vec<String> {
         let entries = fs::read_dir(self.receiver()).unwrap();
@@ -80,11 +94,43 @@ impl Scene {
         self.p2pshare(&self.sender(), &["--json", "--server", &server.url(), "send", path])
     }
 
+    /// A sender of a file without a server, that tells events.
+    pub(crate) fn send_on_lan(&self, path: &Path) -> Start {
+        self.p2pshare(&self.sender(), &["--json", "send", path.to_str().unwrap()])
+    }
+
+    /// A receiver without a server that takes what is offered and tells events.
+    pub(crate) fn receive_on_lan(&self, code: &str) -> Start {
+        self.p2pshare(&self.receiver(), &["--json", "receive", "-y", code])
+    }
+
+    /// A receiver at a server that asks before it takes anything, and tells events.
+    pub(crate) fn receive_asking(&self, server: &Server, code: &str) -> Start {
+        self.p2pshare(&self.receiver(), &["--json", "--server", &server.url(), "receive", code])
+    }
+
     /// A receiver at a server that takes what is offered and tells events.
     pub(crate) fn receive(&self, server: &Server, code: &str) -> Start {
         let server = server.url();
         self.p2pshare(&self.receiver(), &["--json", "--server", &server, "receive", "-y", code])
     }
+}
+
+/// Tests whose senders embed their own server take turns: there is one LAN, and two senders with
+/// one nameplate on it would disturb each other.
+pub(crate) fn turn_on_lan() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    // One that failed has ended its processes all the same.
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether this system lets a command make namespaces of its own. Where a test needs that, it is
+/// passed over elsewhere, but not where everything is to be tested.
+pub(crate) fn can_unshare() -> bool {
+    let tried = Command::new("unshare").args(["--mount", "true"]).stderr(Stdio::null()).status();
+    let can = tried.is_ok_and(|status| status.success());
+    assert!(can || std::env::var_os("CI").is_none(), "this test needs to be run by root");
+    can
 }
 
 /// Bytes that do not repeat, the same each time.
@@ -125,6 +171,11 @@ impl Start {
         self
     }
 
+    pub(crate) fn os_arg(mut self, argument: &OsStr) -> Self {
+        self.command.arg(argument);
+        self
+    }
+
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.command.env(name, value);
         self
@@ -132,9 +183,31 @@ impl Start {
 
     /// Runs the command inside a network namespace.
     pub(crate) fn in_namespace(self, namespace: &str) -> Self {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", namespace]);
-        command.arg(self.command.get_program()).args(self.command.get_args());
+        self.under("ip", &["netns", "exec", namespace])
+    }
+
+    /// Runs the command without what root may do to files beyond their modes.
+    pub(crate) fn without_privileges(self) -> Self {
+        if rustix::process::geteuid().is_root() {
+            self.under("setpriv", &["--bounding-set", "-dac_override,-dac_read_search"])
+        } else {
+            self
+        }
+    }
+
+    /// Has another program run the command, which follows that program's own arguments.
+    pub(crate) fn under(self, program: &str, arguments: &[&str]) -> Self {
+        let own = [self.command.get_program()].into_iter().chain(self.command.get_args());
+        let own: Vec<_> = own.map(OsStr::to_owned).collect();
+        let mut start = self.instead(program, arguments);
+        start.command.args(own);
+        start
+    }
+
+    /// Runs another command in its place.
+    pub(crate) fn instead(self, program: &str, arguments: &[&str]) -> Self {
+        let mut command = Command::new(program);
+        command.args(arguments);
         if let Some(folder) = self.command.get_current_dir() {
             command.current_dir(folder);
         }
@@ -194,6 +267,12 @@ impl Running {
         self.child.id()
     }
 
+    /// The command line, as every user of the machine can see it.
+    pub(crate) fn command_line(&self) -> String {
+        let path = format!("/proc/{}/cmdline", self.id());
+        String::from_utf8(fs::read(path).unwrap()).unwrap().replace('\0', " ")
+    }
+
     /// Types a line.
     pub(crate) fn type_line(&mut self, line: &str) {
         writeln!(self.stdin.as_mut().unwrap(), "{line}").unwrap();
@@ -216,11 +295,23 @@ impl Running {
         self.event("code")["code"].as_str().unwrap().to_owned()
     }
 
+    /// Waits until bytes of the file are on their way.
+    pub(crate) fn under_way(&mut self) {
+        while self.event("progress")["bytes"] == 0 {}
+    }
+
     /// Waits for a line of standard output.
     pub(crate) fn line(&mut self) -> String {
         self.wait("a line", |line| match line {
             Line::Out(text) => Some(text.clone()),
             Line::Err(_) => None,
+        })
+    }
+
+    /// Waits for a line, wherever it is printed, that something can be picked from.
+    pub(crate) fn any_line<T>(&mut self, pick: impl Fn(&str) -> Option<T>) -> T {
+        self.wait("such line", |line| match line {
+            Line::Out(text) | Line::Err(text) => pick(text),
         })
     }
 
@@ -270,6 +361,11 @@ impl Running {
     /// Closes its standard input and waits until it ends.
     pub(crate) fn finish(mut self) -> Finished {
         drop(self.stdin.take());
+        self.ended()
+    }
+
+    /// Waits until it ends.
+    pub(crate) fn ended(mut self) -> Finished {
         loop {
             match self.lines.recv_timeout(PATIENCE) {
                 Ok(line) => self.keep(line),
@@ -293,12 +389,26 @@ impl Drop for Running {
     }
 }
 
-fn follow(pipe: impl Read + Send + 'static, say: mpsc::Sender<Line>, kind: fn(String) -> Line) {
+/// Passes on what a process says, line by line; a question is a line, too.
+fn follow(mut pipe: impl Read + Send + 'static, say: mpsc::Sender<Line>, kind: fn(String) -> Line) {
     thread::spawn(move || {
-        for line in BufReader::new(pipe).lines() {
-            let Ok(line) = line else { break };
-            if say.send(kind(line)).is_err() {
-                break;
+        let (mut said, mut buffer) = (Vec::new(), vec![0; 1 << 16]);
+        loop {
+            let count = pipe.read(&mut buffer).unwrap_or_default();
+            said.extend_from_slice(&buffer[..count]);
+            let is_over = count == 0 && !said.is_empty();
+            let is_question = QUESTIONS.iter().any(|question| said.ends_with(question.as_bytes()));
+            if is_over || is_question {
+                said.push(b'\n');
+            }
+            while let Some(end) = said.iter().position(|byte| *byte == b'\n') {
+                let line = String::from_utf8_lossy(&said[..end]).into_owned();
+                said.drain(..=end);
+                // The test may have ended.
+                let _ = say.send(kind(line));
+            }
+            if count == 0 {
+                return;
             }
         }
     });
@@ -314,6 +424,14 @@ impl Finished {
     pub(crate) fn expect(self, code: i32) -> Self {
         assert_eq!(self.code(), code, "{self:#?}");
         self
+    }
+
+    /// All that was told, as JSON.
+    pub(crate) fn events(&self) -> Vec<Value> {
+        let parse = |line: &String| {
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
+        };
+        self.stdout.iter().map(parse).collect()
     }
 
     /// The last event of a name.
@@ -338,17 +456,22 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start() -> Self {
-        Self::listen("127.0.0.1:0", |start| start)
+        Self::start_with(&[])
+    }
+
+    /// Starts one with further arguments.
+    pub(crate) fn start_with(arguments: &[&str]) -> Self {
+        Self::listen("127.0.0.1:0", arguments, |start| start)
     }
 
     /// One in a network namespace, at an address of it.
     pub(crate) fn start_in(namespace: &str, listen: &str) -> Self {
-        Self::listen(listen, |start| start.in_namespace(namespace))
+        Self::listen(listen, &[], |start| start.in_namespace(namespace))
     }
 
-    fn listen(address: &str, place: impl Fn(Start) -> Start) -> Self {
+    fn listen(address: &str, arguments: &[&str], place: impl Fn(Start) -> Start) -> Self {
         let mut command = Command::new(server_binary());
-        command.args(["--listen", address]);
+        command.args(["--listen", address]).args(arguments).env_remove("P2PSHARE_LOG");
         let mut running = place(Start { command }).start();
         let line = running.line();
         let address = line.rsplit(' ').next().unwrap().to_owned();
@@ -362,6 +485,12 @@ impl Server {
 
     pub(crate) fn url(&self) -> String {
         format!("ws://{}", self.address)
+    }
+
+    /// Has it end by itself.
+    pub(crate) fn end(self) -> Finished {
+        self.running.signal("TERM");
+        self.running.finish()
     }
 
     /// Kills it.
