@@ -4,6 +4,7 @@
 
 mod browser;
 mod codes;
+mod consent;
 mod harness;
 mod namespace;
 mod network;
