@@ -5,6 +5,7 @@
 mod browser;
 mod codes;
 mod consent;
+mod failures;
 mod harness;
 mod namespace;
 mod network;
