@@ -7,6 +7,7 @@ mod codes;
 mod consent;
 mod failures;
 mod harness;
+mod interruptions;
 mod namespace;
 mod network;
 mod transfer;
