@@ -10,4 +10,5 @@ mod harness;
 mod interruptions;
 mod namespace;
 mod network;
+mod output;
 mod transfer;
