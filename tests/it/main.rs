@@ -11,4 +11,5 @@ mod interruptions;
 mod namespace;
 mod network;
 mod output;
+mod secrets;
 mod transfer;
