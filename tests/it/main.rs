@@ -8,6 +8,7 @@ mod consent;
 mod failures;
 mod harness;
 mod interruptions;
+mod layering;
 mod namespace;
 mod network;
 mod output;
