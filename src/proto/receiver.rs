@@ -24,6 +24,11 @@ const CREDIT_STEP: u64 = 512 * 1024;
 /// The most chunks that may be under way at once; there are fewer lanes than that.
 const MAX_OPEN_CHUNKS: usize = 64;
 
+/// The most parts that may wait for the disk: each takes some hundred bytes of memory besides its
+/// own, so credit alone does not bound what crumbs take. A whole window in parts of 1 KiB is half
+/// of this.
+const MAX_WAITING_PARTS: u32 = 32 * 1024;
+
 /// What can happen.
 #[derive(Clone, Debug)]
 pub enum Input {
@@ -122,6 +127,8 @@ struct Incoming {
     received: u64,
     stored: u64,
     granted: u64,
+    /// Parts that are not written yet.
+    waiting: u32,
 }
 
 /// See the module.
@@ -236,6 +243,7 @@ impl Receiver {
             Input::ChunkStored(taken) => incoming.taken(taken)?,
             Input::Stored(bytes) => {
                 incoming.stored = incoming.stored.saturating_add(bytes);
+                incoming.waiting = incoming.waiting.saturating_sub(1);
                 self.actions.extend(incoming.grant().map(Action::Send));
             }
             _ => return Err(Failure::Violation("a message came out of turn")),
@@ -296,6 +304,7 @@ impl Incoming {
             received: 0,
             stored: 0,
             granted: 0,
+            waiting: 0,
         }
     }
 
@@ -321,7 +330,8 @@ impl Incoming {
         let end = offset.checked_add(count).filter(|end| *end <= length);
         let end = end.ok_or(Failure::Violation("it sent more than it offered"))?;
         self.received = self.received.saturating_add(u64::from(count));
-        if self.received > self.granted {
+        self.waiting = self.waiting.saturating_add(1);
+        if self.received > self.granted || self.waiting > MAX_WAITING_PARTS {
             return Err(Failure::Violation("it sent more than there was room for"));
         }
         let due = self.open.remove(&chunk).unwrap_or_default();
@@ -611,6 +621,20 @@ mod tests {
     fn a_huge_offer_takes_no_memory_before_its_bytes_come() {
         let mut receiver = receiving((1 << 53) - 1);
         assert!(failure(&after(&mut receiver, data(5, 0, b"x"))).is_none());
+    }
+
+    #[test]
+    fn crumbs_that_wait_for_the_disk_are_bounded() {
+        let mut receiver = receiving(10_000_000);
+        let crumb = |at: u32| data(at / 200_000, at % 200_000, b"x");
+        for at in 0..MAX_WAITING_PARTS {
+            assert_eq!(failure(&after(&mut receiver, crumb(at))), None);
+        }
+        receiver.handle(Input::Stored(1));
+        assert_eq!(failure(&after(&mut receiver, crumb(MAX_WAITING_PARTS))), None);
+        let end = after(&mut receiver, crumb(MAX_WAITING_PARTS + 1));
+        let room = Failure::Violation("it sent more than there was room for");
+        assert_eq!(failure(&end), Some(&room));
     }
 
     #[test]
