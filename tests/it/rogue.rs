@@ -1,0 +1,375 @@
+//! An end of a transfer inside the test: it knows the code, and from the first description on it
+//! says what the test wants said. Made of the library's own parts.
+
+use bytes::BytesMut;
+use p2pshare::{
+    Code, ServerUrl,
+    net::{
+        lane::{LaneEvent, LaneReceiver, LaneSender},
+        peer::{Channels, Peer, PeerEvent},
+        rendezvous::{Address, Connection, Slot},
+    },
+    proto::{
+        Role,
+        binding::{Binding, CONTROL, FIRST_DATA, Fingerprints, Hello},
+        frame::Frame,
+        pairing::{Claiming, Message, Waiting},
+        pake::Keys,
+        signal::{Description, Signal},
+    },
+    session::{
+        meet::Paired,
+        signalling::{Signalled, Signalling},
+    },
+};
+use p2pshare_signal::protocol::{Nameplate, Presence, RoomId};
+use rand_core::{CryptoRng, Rng, UnwrapErr};
+use tokio::{
+    runtime::Runtime,
+    time::{Duration, timeout},
+};
+
+use crate::harness::{PATIENCE, Server};
+
+/// A code of the test's own choice.
+pub(crate) fn code(number: usize) -> String {
+    format!("{number}-albatross-ambulance-asparagus")
+}
+
+/// What runs rogues.
+pub(crate) fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
+}
+
+pub(crate) fn random() -> impl CryptoRng {
+    UnwrapErr(getrandom::SysRng)
+}
+
+/// What a rogue lies about before the first frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lie {
+    /// Nothing.
+    None,
+    /// Its description has the fingerprint of another certificate.
+    Fingerprint,
+    /// Its Hello is for other certificates.
+    OtherCertificates,
+    /// Its Hello is made with other keys.
+    OtherKeys,
+    /// Its Hello is the peer's own, sent back.
+    Reflection,
+    /// The Hello of each lane is that of the other.
+    OtherLane,
+    /// Its Hello is of a later connection.
+    OtherGeneration,
+    /// Its first frame is no Hello.
+    NoHello,
+}
+
+/// A rogue sender that waits for its receiver.
+pub(crate) struct RogueSlot {
+    waiting: Waiting,
+    slot: Slot,
+}
+
+impl RogueSlot {
+    pub(crate) async fn open(server: &Server, code: &str) -> Self {
+        let code: Code = code.parse().unwrap();
+        let mut name = [0; 16];
+        random().fill_bytes(&mut name);
+        let name = RoomId::from_128_bits(name);
+        let waiting = Waiting::new(&code, name.as_str().to_owned(), &mut random());
+        let share = waiting.share().to_wire();
+        let nameplate = nameplate(&code);
+        let opened = connection(server).await.allocate(name, nameplate, PATIENCE, share).await;
+        Self { waiting, slot: opened.unwrap() }
+    }
+
+    /// Waits for the receiver and pairs with it.
+    pub(crate) async fn paired(self) -> Paired {
+        let mut room = patient(self.slot.claimed()).await.unwrap();
+        let reply = patient(message(&mut room)).await.expect("a reply");
+        let reply = Message::from_wire(&reply).unwrap();
+        let (confirmation, keys) = self.waiting.confirm(room.id().as_str(), &reply).unwrap();
+        room.say(confirmation.to_wire());
+        Paired { keys, room }
+    }
+}
+
+/// Claims a code and pairs with its sender; `None` when the code is wrong.
+pub(crate) async fn claim(server: &Server, code: &str) -> Option<Paired> {
+    let code: Code = code.parse().unwrap();
+    let claimed = connection(server).await.claim(&nameplate(&code)).await.unwrap();
+    let share = Message::from_wire(&claimed.share).unwrap();
+    let mut room = claimed.room;
+    let (reply, claiming) =
+        Claiming::reply(&code, claimed.slot.as_str(), room.id().as_str(), &share, &mut random())
+            .unwrap();
+    room.say(reply.to_wire());
+    let confirmation = patient(message(&mut room)).await?;
+    let keys = claiming.confirmed(&Message::from_wire(&confirmation).unwrap()).unwrap();
+    Some(Paired { keys, room })
+}
+
+async fn connection(server: &Server) -> Connection {
+    let url: ServerUrl = server.url().parse().unwrap();
+    Connection::open(Address::Server(url)).await.unwrap()
+}
+
+fn nameplate(code: &Code) -> Nameplate {
+    Nameplate::try_from(code.nameplate.to_string()).unwrap()
+}
+
+async fn message(room: &mut p2pshare::net::rendezvous::Room) -> Option<Vec<u8>> {
+    use p2pshare::net::rendezvous::RoomEvent;
+    loop {
+        match room.next().await {
+            RoomEvent::Message(message) => return Some(message),
+            RoomEvent::Peer(Presence::Here) => {}
+            RoomEvent::Peer(_) | RoomEvent::Lost => return None,
+        }
+    }
+}
+
+/// Waits, but not for ever.
+pub(crate) async fn patient<T>(future: impl Future<Output = T>) -> T {
+    timeout(PATIENCE, future).await.expect("in time")
+}
+
+/// A rogue with lanes to the real program.
+pub(crate) struct Rogue {
+    peer: Peer,
+    control: (LaneSender, LaneReceiver),
+    data: (LaneSender, LaneReceiver),
+    signalling: Signalling,
+}
+
+impl Rogue {
+    /// Connects, lying about one thing. `None` when the other end does not want to.
+    pub(crate) async fn connect(role: Role, paired: Paired, lie: Lie) -> Option<Self> {
+        patient(Connecting::start(role, paired, lie)).await?.finish().await
+    }
+
+    /// Says something on a lane; whether the lane took it.
+    pub(crate) async fn say(&self, lane: u32, frame: &[u8]) -> bool {
+        let sender = if lane == CONTROL { &self.control.0 } else { &self.data.0 };
+        sender.send(BytesMut::from(frame)).await.is_ok()
+    }
+
+    /// The next frame of the other end on any lane; `None` when it has closed.
+    pub(crate) async fn hear(&mut self) -> Option<Frame> {
+        let (control, data) = (&mut self.control.1, &mut self.data.1);
+        let next = async {
+            loop {
+                let event = tokio::select! {
+                    event = control.next() => event,
+                    event = data.next() => event,
+                    event = self.peer.events.recv() => match event {
+                        Some(PeerEvent::Lost) | None => return None,
+                        Some(_) => continue,
+                    },
+                };
+                match event {
+                    LaneEvent::Open => {}
+                    LaneEvent::Closed => return None,
+                    LaneEvent::Message(bytes) => return Some(Frame::from_wire(&bytes).unwrap()?),
+                }
+            }
+        };
+        patient(next).await
+    }
+
+    /// Listens until a frame comes that is wanted; `None` when the other end gives up or closes
+    /// before that.
+    pub(crate) async fn hear_until(&mut self, wanted: impl Fn(&Frame) -> bool) -> Option<Frame> {
+        loop {
+            match self.hear().await? {
+                frame if wanted(&frame) => return Some(frame),
+                Frame::Cancel(_) => return None,
+                _ => {}
+            }
+        }
+    }
+
+    /// Listens until the other end has given up or closed.
+    pub(crate) async fn hear_the_end(&mut self) {
+        while !matches!(self.hear().await, None | Some(Frame::Cancel(_))) {}
+    }
+
+    /// Waits until the other end has everything that was said on its lanes.
+    pub(crate) async fn drained(&self) {
+        // A lane that is closed never drains.
+        let drained = async { tokio::join!(self.control.0.drained(), self.data.0.drained()) };
+        let _ = timeout(Duration::from_secs(10), drained).await;
+    }
+
+    /// Closes the connection and leaves the room without a word.
+    pub(crate) async fn close(self) {
+        self.peer.close().await;
+        self.signalling.leave(None).await;
+    }
+}
+
+/// On the way to lanes that both ends have greeted on.
+struct Connecting {
+    role: Role,
+    lie: Lie,
+    keys: Keys,
+    other_keys: Keys,
+    signalling: Signalling,
+    peer: Peer,
+    channels: Channels,
+    ours: [u8; 32],
+    theirs: Option<[u8; 32]>,
+}
+
+impl Connecting {
+    async fn start(role: Role, paired: Paired, lie: Lie) -> Option<Self> {
+        let Paired { keys, room } = paired;
+        let mut signalling = Signalling::new(room, &keys, role);
+        let mut early = Vec::new();
+        let (peer, channels, ours, theirs) = match role {
+            Role::Sender => {
+                let (peer, channels, ours) = Peer::offer().await.unwrap();
+                (peer, channels, ours, None)
+            }
+            Role::Receiver => {
+                let offer = loop {
+                    early.extend(signals(&mut signalling).await?);
+                    let found = early.iter().find_map(|signal| match signal {
+                        Signal::Description(offer) => Some(offer.clone()),
+                        _ => None,
+                    });
+                    if let Some(offer) = found {
+                        break offer;
+                    }
+                };
+                let (peer, channels, ours) = Peer::answer(&offer).await.unwrap();
+                (peer, channels, ours, Some(offer.fingerprint))
+            }
+        };
+        let fingerprint = if lie == Lie::Fingerprint { [0x42; 32] } else { ours.fingerprint };
+        signalling.say(&[Signal::Description(Description { fingerprint, ..ours.clone() })]);
+        let (other_keys, ours) = (other_keys(), ours.fingerprint);
+        let mut connecting =
+            Self { role, lie, keys, other_keys, signalling, peer, channels, ours, theirs };
+        connecting.heard(early).await;
+        Some(connecting)
+    }
+
+    async fn finish(mut self) -> Option<Rogue> {
+        let mut greeted = [false; 2];
+        while greeted != [true; 2] {
+            let Channels { control, data } = &mut self.channels;
+            let (lane, event) = tokio::select! {
+                event = self.peer.events.recv() => match event? {
+                    PeerEvent::Candidate(candidate) => {
+                        self.signalling.say(&[Signal::Candidate(candidate)]);
+                        continue;
+                    }
+                    PeerEvent::Gathered => continue,
+                    PeerEvent::Lost => break,
+                },
+                signals = signals(&mut self.signalling) => {
+                    let Some(signals) = signals else { break };
+                    self.heard(signals).await;
+                    continue;
+                }
+                event = control.1.next(), if !greeted[0] => (CONTROL, event),
+                event = data.1.next(), if !greeted[1] => (FIRST_DATA, event),
+                () = tokio::time::sleep(PATIENCE) => panic!("nothing happens"),
+            };
+            match event {
+                LaneEvent::Open => self.greet(lane).await,
+                LaneEvent::Message(message) => {
+                    if self.lie == Lie::Reflection {
+                        self.say(lane, &message).await;
+                    }
+                    greeted[usize::try_from(lane).unwrap()] = true;
+                }
+                LaneEvent::Closed => break,
+            }
+        }
+        let Self { peer, channels, signalling, lie, .. } = self;
+        let Channels { control, data } = channels;
+        let mut rogue = Rogue { peer, control, data, signalling };
+        if lie == Lie::None {
+            return Some(rogue);
+        }
+        // Whatever the other end says now, it says it to a liar.
+        let told = rogue.hear_until(|frame| !matches!(frame, Frame::Hello(_))).await;
+        assert_eq!(told, None);
+        rogue.close().await;
+        None
+    }
+
+    async fn heard(&mut self, signals: Vec<Signal>) {
+        for signal in signals {
+            match signal {
+                Signal::Description(answer) if self.theirs.is_none() => {
+                    // Whatever the peer takes, longer messages are sent to it, too.
+                    let answer = Description { max_message_size: 0, ..answer };
+                    self.theirs = Some(answer.fingerprint);
+                    self.peer.accept(&answer).await.unwrap();
+                }
+                Signal::Candidate(candidate) => self.peer.add_candidate(&candidate).await,
+                _ => {}
+            }
+        }
+    }
+
+    async fn greet(&self, lane: u32) {
+        let frame = match self.lie {
+            Lie::Reflection => return,
+            Lie::NoHello => Frame::Accept,
+            _ => Frame::Hello(self.hello(lane)),
+        };
+        self.say(lane, &frame.to_wire()).await;
+    }
+
+    fn hello(&self, lane: u32) -> Hello {
+        let theirs = self.theirs.unwrap();
+        let (mut ours, mut keys, mut generation, mut named) = (self.ours, &self.keys, 0, lane);
+        match self.lie {
+            Lie::OtherCertificates => ours = [0x42; 32],
+            Lie::OtherKeys => keys = &self.other_keys,
+            Lie::OtherLane => named = CONTROL + FIRST_DATA - lane,
+            Lie::OtherGeneration => generation = 1,
+            _ => {}
+        }
+        let fingerprints = match self.role {
+            Role::Sender => Fingerprints { sender: ours, receiver: theirs },
+            Role::Receiver => Fingerprints { sender: theirs, receiver: ours },
+        };
+        Binding::new(keys.clone(), fingerprints, generation).hello(self.role, named, [7; 16], false)
+    }
+
+    async fn say(&self, lane: u32, message: &[u8]) {
+        let Channels { control, data } = &self.channels;
+        let sender = if lane == CONTROL { &control.0 } else { &data.0 };
+        let _ = sender.send(BytesMut::from(message)).await;
+    }
+}
+
+/// What the other end signals next; `None` when it gives up, leaves or is lost.
+async fn signals(signalling: &mut Signalling) -> Option<Vec<Signal>> {
+    loop {
+        match signalling.next().await.unwrap() {
+            Signalled::Signals(signals) => {
+                let over = signals.iter().any(|signal| matches!(signal, Signal::Cancel(_)));
+                return (!over).then_some(signals);
+            }
+            Signalled::Peer(Presence::Left) | Signalled::Lost => return None,
+            Signalled::Peer(_) => {}
+        }
+    }
+}
+
+/// Keys of a session that never was.
+fn other_keys() -> Keys {
+    let code: Code = code(1).parse().unwrap();
+    let sender = Waiting::new(&code, "slot".to_owned(), &mut random());
+    let (reply, _) =
+        Claiming::reply(&code, "slot", "room", &sender.share(), &mut random()).unwrap();
+    sender.confirm("room", &reply).unwrap().1
+}
