@@ -46,12 +46,11 @@ async fn run(cli: Cli, ui: &mut Ui) -> Result<(), Error> {
     match command {
         Command::Send(send) => {
             let options = send_options(send, server(general)?);
-            // The session's future is large.
-            Box::pin(follow(|front| p2pshare::send(options, front), ui)).await
+            follow(|front| p2pshare::send(options, front), ui).await
         }
         Command::Receive(receive) => {
             let options = receive_options(receive, server(general)?)?;
-            Box::pin(follow(|front| p2pshare::receive(options, front), ui)).await
+            follow(|front| p2pshare::receive(options, front), ui).await
         }
         Command::Hash(hash) => {
             Ui::data(&p2pshare::digest(&hash.path)?.to_string());

@@ -40,7 +40,7 @@ pub(crate) struct Cli {
 /// What goes with every command.
 #[derive(Args, Debug)]
 pub(crate) struct General {
-    /// Rendezvous server to meet at, e.g. <wss://example.org> or <ws://box:9477>.
+    /// Rendezvous server to meet at, e.g. `wss://example.org` or `ws://box:9477`.
     ///
     /// Without one, the sender runs its own and both ends must be on one network. Also the line
     /// `server = "wss://..."` in the configuration file.

@@ -120,7 +120,7 @@ impl Peer {
     /// # Errors
     /// [`PeerError`] when the machine cannot do it.
     pub async fn offer() -> Result<(Self, Channels, Description), PeerError> {
-        let (peer, channels, [control, data]) = Box::pin(Self::build()).await?;
+        let (peer, channels, [control, data]) = Self::build().await?;
         create(&*peer.connection, CONTROL, control).await?;
         create(&*peer.connection, DATA, data).await?;
         let offer = peer.connection.create_offer(None).await?;
@@ -134,7 +134,7 @@ impl Peer {
     /// # Errors
     /// [`PeerError`] when the machine cannot do it.
     pub async fn answer(offer: &Description) -> Result<(Self, Channels, Description), PeerError> {
-        let (peer, channels, awaited) = Box::pin(Self::build()).await?;
+        let (peer, channels, awaited) = Self::build().await?;
         peer.awaited.expect(awaited);
         let offer = RTCSessionDescription::offer(sdp::render(offer))?;
         peer.connection.set_remote_description(offer).await?;
@@ -156,8 +156,7 @@ impl Peer {
             .with_handler(Arc::new(Forward { events: forward, awaited: awaited.clone(), zoned }))
             .with_udp_addrs(addresses)
             .with_data_channel_send_buffer_limit(SEND_BUFFER);
-        // The library's future is large.
-        let connection: Arc<dyn PeerConnection> = Arc::new(Box::pin(builder.build()).await?);
+        let connection: Arc<dyn PeerConnection> = Arc::new(builder.build().await?);
         let ((give_control, control), (give_data, data)) = (oneshot::channel(), oneshot::channel());
         let channels = Channels { control: lane(control), data: lane(data) };
         let peer = Self { connection, hurry, awaited, events };

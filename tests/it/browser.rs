@@ -49,6 +49,9 @@ const EXCHANGED: u32 = 64;
 /// Messages in one direction at a time: 64 MiB.
 const STREAMED: u32 = 1024;
 
+/// Bytes that our end has under way at once.
+const IN_FLIGHT: usize = 128 * 1024;
+
 /// Seeds of what each end sends.
 const OURS: u32 = 1;
 const THEIRS: u32 = 2;
@@ -269,8 +272,13 @@ async fn message(receiver: &mut LaneReceiver) -> Bytes {
     }
 }
 
+/// Keeps at most [`IN_FLIGHT`] bytes under way: on a busy machine the browser's socket drops what
+/// comes in larger bursts, and SCTP then recovers by one packet a round.
 async fn send(sender: &LaneSender, count: u32) {
     for index in 0..count {
+        while sender.outstanding().await > IN_FLIGHT {
+            tokio::task::yield_now().await;
+        }
         let message = BytesMut::from(content(OURS, index).as_slice());
         timeout(PATIENCE, sender.send(message)).await.expect("the browser takes it").unwrap();
     }
