@@ -160,6 +160,13 @@ pub(crate) fn sha256(path: &Path) -> [u8; 32] {
     }
 }
 
+/// The most memory that a process has held, in bytes; 0 when it has ended.
+pub(crate) fn peak_memory(process: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.map_or(0, |line| line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024)
+}
+
 /// A command that is about to start.
 pub(crate) struct Start {
     command: Command,

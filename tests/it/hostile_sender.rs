@@ -14,7 +14,7 @@ use p2pshare::proto::{
 };
 
 use crate::{
-    harness::{Finished, Running, Scene, Server, bytes},
+    harness::{Finished, Running, Scene, Server, bytes, peak_memory},
     rogue::{Lie, Rogue, RogueSlot, code, patient, runtime},
 };
 
@@ -685,13 +685,6 @@ impl Ended {
 
 fn is_credit(frame: &Frame) -> bool {
     matches!(frame, Frame::Credit { .. })
-}
-
-/// The most memory that a process has held, in bytes; 0 when it has ended.
-fn peak_memory(process: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.map_or(0, |line| line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024)
 }
 
 #[test]

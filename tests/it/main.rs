@@ -7,6 +7,7 @@ mod codes;
 mod consent;
 mod failures;
 mod harness;
+mod hostile_receiver;
 mod hostile_sender;
 mod interruptions;
 mod layering;

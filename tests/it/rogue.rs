@@ -64,6 +64,8 @@ pub(crate) enum Lie {
     OtherGeneration,
     /// Its first frame is no Hello.
     NoHello,
+    /// It says that it takes no longer messages than this.
+    MessageSize(u32),
 }
 
 /// A rogue sender that waits for its receiver.
@@ -249,7 +251,12 @@ impl Connecting {
             }
         };
         let fingerprint = if lie == Lie::Fingerprint { [0x42; 32] } else { ours.fingerprint };
-        signalling.say(&[Signal::Description(Description { fingerprint, ..ours.clone() })]);
+        let max_message_size = match lie {
+            Lie::MessageSize(size) => size,
+            _ => ours.max_message_size,
+        };
+        let described = Description { fingerprint, max_message_size, ..ours.clone() };
+        signalling.say(&[Signal::Description(described)]);
         let (other_keys, ours) = (other_keys(), ours.fingerprint);
         let mut connecting =
             Self { role, lie, keys, other_keys, signalling, peer, channels, ours, theirs };
@@ -293,7 +300,7 @@ impl Connecting {
         let Self { peer, channels, signalling, lie, .. } = self;
         let Channels { control, data } = channels;
         let mut rogue = Rogue { peer, control, data, signalling };
-        if lie == Lie::None {
+        if matches!(lie, Lie::None | Lie::MessageSize(_)) {
             return Some(rogue);
         }
         // Whatever the other end says now, it says it to a liar.
