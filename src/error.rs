@@ -379,3 +379,216 @@ impl From<PairingError> for Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashSet, fmt::Write, io, net::SocketAddr};
+
+    use super::*;
+    use crate::net::{rendezvous::Address, sdp};
+
+    /// One of each kind; a kind that is missing here is also missing in [`kind`], which then does
+    /// not compile.
+    fn all() -> Vec<Error> {
+        let mut all = Vec::new();
+        all.extend(codes().map(Error::Code));
+        all.push(Error::Usage("Two options contradict each other".to_owned()));
+        all.extend(sources().map(Error::Source));
+        all.extend(sinks().map(Error::Sink));
+        all.extend(servers().map(Error::Server));
+        all.extend([
+            Error::Embedded(denied()),
+            Error::NotOnLan,
+            Error::ServerLost,
+            Error::PeerVanished,
+            Error::WrongCode,
+            Error::TooManyWrongCodes,
+            Error::Version,
+            Error::Tampered,
+            Error::Unbound,
+            Error::Peer(PeerError::Sdp(sdp::parse("").expect_err("nothing is no SDP"))),
+            Error::Peer(PeerError::NoCertificate),
+            Error::NoPath,
+            Error::PathLost,
+            Error::DeclinedHere,
+            Error::WordsDiffer,
+        ]);
+        all.extend(reasons().map(Error::PeerGaveUp));
+        all.push(Error::Corrupt);
+        all.extend(names().map(Error::UnsafeName));
+        all.push(Error::Violation("a message came out of turn".to_owned()));
+        all.extend([Interrupt::Interrupted, Interrupt::Terminated].map(Error::Interrupted));
+        all
+    }
+
+    fn denied() -> io::Error {
+        io::ErrorKind::PermissionDenied.into()
+    }
+
+    fn codes() -> [CodeError; 7] {
+        use CodeError as E;
+        [
+            E::Empty,
+            E::TooLong,
+            E::Nameplate,
+            E::WordCount(2),
+            E::UnknownWord(3),
+            E::Host,
+            E::LinkWithoutCode,
+        ]
+    }
+
+    fn names() -> [HostileName; 7] {
+        use HostileName as E;
+        [E::Empty, E::Dots, E::Separator, E::Control, E::TooLong(300), E::Depth(65), {
+            E::PathTooLong(5000)
+        }]
+    }
+
+    fn sources() -> [SourceError; 5] {
+        use SourceError as E;
+        let path = || "folder/\u{202e}name".into();
+        [
+            E::Read { path: path(), error: denied() },
+            E::NotAFile(path()),
+            E::Name { path: path(), why: HostileName::Control },
+            E::NotUtf8(path()),
+            E::Changed(path()),
+        ]
+    }
+
+    fn sinks() -> [SinkError; 4] {
+        use SinkError as E;
+        let path = || "folder/\u{202e}name".into();
+        [
+            E::Folder { path: path(), error: denied() },
+            E::Write { path: path(), error: io::ErrorKind::StorageFull.into() },
+            E::NoRoom { needed: 5_000_000_000, free: 1_000_000_000 },
+            E::Target(path()),
+        ]
+    }
+
+    fn servers() -> [RendezvousError; 12] {
+        use {Refusal as R, RendezvousError as E};
+        let address = Address::Socket(SocketAddr::from(([192, 0, 2, 1], 9477)));
+        let error = Box::new(io::Error::from(io::ErrorKind::ConnectionRefused));
+        [
+            E::Unreachable { address, error },
+            E::Refused(R::NoSuchCode),
+            E::Refused(R::NoSuchRoom),
+            E::Refused(R::NameplateTaken),
+            E::Refused(R::PlaceTaken),
+            E::Refused(R::Full),
+            E::Refused(R::TooManyRooms),
+            E::Refused(R::TooMuchWaiting),
+            E::Refused(R::Gap),
+            E::Refused(R::BadMessage),
+            E::Expired,
+            E::Nonsense,
+        ]
+    }
+
+    fn reasons() -> [Reason; 9] {
+        use Reason as E;
+        [
+            E::Other,
+            E::Interrupted,
+            E::Declined,
+            E::Disk,
+            E::SourceChanged,
+            E::Verification,
+            E::UnsafeName,
+            E::Protocol,
+            E::TargetExists,
+        ]
+    }
+
+    /// What an error is called here.
+    fn kind(error: &Error) -> String {
+        let name = match error {
+            Error::Code(error) => return format!("Code {error:?}"),
+            Error::Source(error) => return format!("Source {}", source_kind(error)),
+            Error::Sink(error) => return format!("Sink {}", sink_kind(error)),
+            Error::Server(error) => return format!("Server {}", server_kind(error)),
+            Error::PeerGaveUp(reason) => return format!("PeerGaveUp {reason:?}"),
+            Error::UnsafeName(why) => return format!("UnsafeName {why:?}"),
+            Error::Interrupted(by) => return format!("Interrupted {by:?}"),
+            Error::Peer(error) => return format!("Peer {error:?}"),
+            Error::Usage(_) => "Usage",
+            Error::Embedded(_) => "Embedded",
+            Error::NotOnLan => "NotOnLan",
+            Error::ServerLost => "ServerLost",
+            Error::PeerVanished => "PeerVanished",
+            Error::WrongCode => "WrongCode",
+            Error::TooManyWrongCodes => "TooManyWrongCodes",
+            Error::Version => "Version",
+            Error::Tampered => "Tampered",
+            Error::Unbound => "Unbound",
+            Error::NoPath => "NoPath",
+            Error::PathLost => "PathLost",
+            Error::DeclinedHere => "DeclinedHere",
+            Error::WordsDiffer => "WordsDiffer",
+            Error::Corrupt => "Corrupt",
+            Error::Violation(_) => "Violation",
+        };
+        name.to_owned()
+    }
+
+    fn source_kind(error: &SourceError) -> &'static str {
+        match error {
+            SourceError::Read { .. } => "Read",
+            SourceError::NotAFile(_) => "NotAFile",
+            SourceError::Name { .. } => "Name",
+            SourceError::NotUtf8(_) => "NotUtf8",
+            SourceError::Changed(_) => "Changed",
+        }
+    }
+
+    fn sink_kind(error: &SinkError) -> &'static str {
+        match error {
+            SinkError::Folder { .. } => "Folder",
+            SinkError::Write { .. } => "Write",
+            SinkError::NoRoom { .. } => "NoRoom",
+            SinkError::Target(_) => "Target",
+        }
+    }
+
+    fn server_kind(error: &RendezvousError) -> String {
+        match error {
+            RendezvousError::Unreachable { .. } => "Unreachable".to_owned(),
+            RendezvousError::Refused(refusal) => format!("Refused {refusal:?}"),
+            RendezvousError::Expired => "Expired".to_owned(),
+            RendezvousError::Nonsense => "Nonsense".to_owned(),
+        }
+    }
+
+    #[test]
+    fn every_failure_is_told_like_this() {
+        let mut page = String::new();
+        for error in all() {
+            let Told { sentence, hint, exit } = error.told();
+            write!(page, "{}\n    {exit}  {sentence}\n", kind(&error)).unwrap();
+            if let Some(hint) = hint {
+                writeln!(page, "        hint: {hint}").unwrap();
+            }
+        }
+        insta::assert_snapshot!(page);
+    }
+
+    #[test]
+    fn no_kind_of_failure_is_listed_twice() {
+        let kinds: HashSet<_> = all().iter().map(kind).collect();
+        assert_eq!(kinds.len(), all().len());
+    }
+
+    #[test]
+    fn a_failure_is_one_sentence_without_anything_that_deceives_a_terminal() {
+        for error in all() {
+            let Told { sentence, hint, exit } = error.told();
+            assert!(sentence.ends_with('.') && !sentence.ends_with(".."), "{sentence}");
+            assert!(!sentence.contains('\n') && !sentence.contains('\u{202e}'), "{sentence}");
+            assert!(hint.is_none_or(|hint| !hint.ends_with('.')), "{hint:?}");
+            assert!(matches!(exit, 1..=13 | 130 | 143), "{exit}");
+        }
+    }
+}
