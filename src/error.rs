@@ -92,7 +92,7 @@ impl Error {
         match self {
             Self::Code(error) => told(
                 &format!("This is not a code: {error}."),
-                Some("a code looks like 7-crossover-clockwork-banjo"),
+                Some("a code looks like 7-croissant-clipboard-banana"),
                 2,
             ),
             Self::Usage(what) => {

@@ -1,6 +1,6 @@
 //! Codes: what a person reads out and types, and where it says to meet.
 //!
-//! `7-crossover-clockwork-banjo` is a nameplate, which is public, and a password, which leaves
+//! `7-croissant-clipboard-banana` is a nameplate, which is public, and a password, which leaves
 //! the machine only through the PAKE. A code may come with a place: `code@host:port` or a link
 //! `https://host/#code`.
 
