@@ -187,7 +187,7 @@ fn listening(process: u32) -> Vec<(u64, u16)> {
 /// Inode and port of all TCP sockets that listen on this machine.
 #[cfg(target_os = "linux")]
 fn listening_sockets() -> Vec<(u64, u16)> {
-    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| fs::read_to_string(path));
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(fs::read_to_string);
     let lines: Vec<_> = tables.iter().flatten().flat_map(|table| table.lines().skip(1)).collect();
     let socket = |line: &&str| {
         let fields: Vec<_> = line.split_whitespace().collect();
