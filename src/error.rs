@@ -205,7 +205,8 @@ impl Error {
 fn source(error: &SourceError) -> Told {
     let (sentence, hint, exit) = match error {
         SourceError::Read { path, error } => {
-            (format!("Cannot read {}: {error}.", of(path)), None, 11)
+            let hint = "check the path, and that you may read the file";
+            (format!("Cannot read {}: {error}.", of(path)), Some(hint), 11)
         }
         SourceError::NotAFile(path) => (
             format!("{} is not a regular file.", of(path)),
@@ -266,7 +267,7 @@ fn server(error: &RendezvousError) -> Told {
         ),
         RendezvousError::Refused(Refusal::NoSuchCode) => (
             "The server knows no such code: it never was, was used, or expired.".to_owned(),
-            Some(NEW_CODE),
+            Some("check the number that it begins with, or ask the sender for a new code"),
             4,
         ),
         RendezvousError::Refused(Refusal::NameplateTaken) => (
