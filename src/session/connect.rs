@@ -98,7 +98,8 @@ impl Link {
     /// Takes leave: with a reason, when this end gives up, on both ways to the peer, which then
     /// closes.
     pub async fn end(mut self, reason: Option<Reason>) {
-        if reason.is_some() {
+        if let Some(reason) = reason {
+            self.signalling.say(&[Signal::Cancel(reason)]);
             let told = async {
                 self.control.0.drained().await;
                 while !matches!(self.control.1.next().await, LaneEvent::Closed) {}
@@ -107,7 +108,7 @@ impl Link {
                 tracing::debug!("the peer takes no farewell");
             }
         }
-        tokio::join!(self.signalling.leave(reason), self.peer.close());
+        tokio::join!(self.signalling.leave(None), self.peer.close());
     }
 }
 
