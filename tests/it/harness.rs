@@ -301,6 +301,27 @@ impl Running {
         })
     }
 
+    /// Waits for an event of a name; `None` when the process ends without it.
+    pub(crate) fn event_or_end(&mut self, name: &str) -> Option<Value> {
+        loop {
+            let line = match self.lines.recv_timeout(PATIENCE) {
+                Ok(line) => line,
+                Err(mpsc::RecvTimeoutError::Disconnected) => return None,
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    panic!("no {name}; out {:#?}, err {:#?}", self.stdout, self.stderr)
+                }
+            };
+            let event = match &line {
+                Line::Out(text) => serde_json::from_str::<Value>(text).ok(),
+                Line::Err(_) => None,
+            };
+            self.keep(line);
+            if let Some(event) = event.filter(|event| event["event"] == name) {
+                return Some(event);
+            }
+        }
+    }
+
     /// The code that a sender tells as an event.
     pub(crate) fn code(&mut self) -> String {
         self.event("code")["code"].as_str().unwrap().to_owned()

@@ -170,6 +170,10 @@ impl Rogue {
                         Some(PeerEvent::Lost) | None => return None,
                         Some(_) => continue,
                     },
+                    signals = signals(&mut self.signalling) => match signals {
+                        Some(_) => continue,
+                        None => return None,
+                    },
                 };
                 match event {
                     LaneEvent::Open => {}
@@ -265,7 +269,7 @@ impl Connecting {
     }
 
     async fn finish(mut self) -> Option<Rogue> {
-        let mut greeted = [false; 2];
+        let (mut greeted, mut closed) = ([false; 2], [false; 2]);
         while greeted != [true; 2] {
             let Channels { control, data } = &mut self.channels;
             let (lane, event) = tokio::select! {
@@ -274,16 +278,16 @@ impl Connecting {
                         self.signalling.say(&[Signal::Candidate(candidate)]);
                         continue;
                     }
-                    PeerEvent::Gathered => continue,
-                    PeerEvent::Lost => break,
+                    // The other end is to say what it thinks of it.
+                    PeerEvent::Gathered | PeerEvent::Lost => continue,
                 },
                 signals = signals(&mut self.signalling) => {
                     let Some(signals) = signals else { break };
                     self.heard(signals).await;
                     continue;
                 }
-                event = control.1.next(), if !greeted[0] => (CONTROL, event),
-                event = data.1.next(), if !greeted[1] => (FIRST_DATA, event),
+                event = control.1.next(), if !greeted[0] && !closed[0] => (CONTROL, event),
+                event = data.1.next(), if !greeted[1] && !closed[1] => (FIRST_DATA, event),
                 () = tokio::time::sleep(PATIENCE) => panic!("nothing happens"),
             };
             match event {
@@ -294,7 +298,7 @@ impl Connecting {
                     }
                     greeted[usize::try_from(lane).unwrap()] = true;
                 }
-                LaneEvent::Closed => break,
+                LaneEvent::Closed => closed[usize::try_from(lane).unwrap()] = true,
             }
         }
         let Self { peer, channels, signalling, lie, .. } = self;
@@ -303,7 +307,7 @@ impl Connecting {
         if matches!(lie, Lie::None | Lie::MessageSize(_)) {
             return Some(rogue);
         }
-        // Whatever the other end says now, it says it to a liar.
+        // Whatever the other end says on a lane now, it says it to a liar.
         let told = rogue.hear_until(|frame| !matches!(frame, Frame::Hello(_))).await;
         assert_eq!(told, None);
         rogue.close().await;
