@@ -198,7 +198,9 @@ fn all_refused(scripts: Vec<Script>) {
         for share in shares {
             scope.spawn(move || {
                 let server = Server::start();
-                share.into_iter().for_each(|(number, script)| refused(&server, number, script));
+                for (number, script) in share {
+                    refused(&server, number, script);
+                }
             });
         }
     });
@@ -540,7 +542,7 @@ fn messages_that_are_too_long_end_the_session() {
     let size = u64::try_from(SIZE).unwrap();
     let messages = [
         ("70,000 bytes", Data(record_of_70_000_bytes())),
-        ("70,000 bytes of an unknown frame", Control([&[0, 0x42][..], &[0; 70_000]].concat())),
+        ("70,000 bytes of an unknown frame", Control([vec![0, 0x42], vec![0; 70_000]].concat())),
         ("a million bytes", Control(vec![0; 1_000_000])),
     ];
     let scripts = messages
@@ -633,7 +635,7 @@ fn nothing_is_taken_before_the_user_has_said_yes() {
 
 /// Frames of a later version that may be passed over.
 fn passed_over() -> [Step; 3] {
-    let frame = || Writer::of_type(0x0042).field(0x8001, &[7; 60_000]).finish();
+    let frame = || Writer::of_type(0x0042).field(0x8001, &vec![7; 60_000]).finish();
     [Control(frame()), Data(frame()), Data(vec![0x00, 0x43])]
 }
 
@@ -644,7 +646,7 @@ struct Ended {
     peak: u64,
 }
 
-/// Does the steps, all the way to FinOk if the receiver lets it.
+/// Does the steps, all the way to `FinOk` if the receiver lets it.
 fn carry_through(steps: Vec<Step>) -> Ended {
     let (server, runtime) = (Server::start(), runtime());
     let (stage, peak) = runtime.block_on(async {

@@ -178,7 +178,7 @@ impl Rogue {
                 match event {
                     LaneEvent::Open => {}
                     LaneEvent::Closed => return None,
-                    LaneEvent::Message(bytes) => return Some(Frame::from_wire(&bytes).unwrap()?),
+                    LaneEvent::Message(bytes) => return Frame::from_wire(&bytes).unwrap(),
                 }
             }
         };
