@@ -306,7 +306,9 @@ fn peer(reason: Reason) -> Told {
         }
         Reason::Verification => (
             "What arrived was not what was sent, or the verifier words differed.",
-            Some(SEND_AGAIN),
+            Some(
+                "start again; if the words differed, somebody stands in between: use another network or server",
+            ),
             9,
         ),
         Reason::UnsafeName => (

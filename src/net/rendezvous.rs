@@ -324,16 +324,16 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// Waits until somebody claims the slot.
+    /// Waits until somebody claims the slot; gives the room for two and the token of a place in it.
     ///
     /// # Errors
     /// [`RendezvousError::Expired`] when nobody came, or when the server is lost for good.
-    pub async fn claimed(mut self) -> Result<Room, RendezvousError> {
+    pub async fn claimed(&mut self) -> Result<(RoomId, Token), RendezvousError> {
         let mut reply = self.connection.hear().await;
         loop {
             reply = match reply {
                 Ok(Reply::Paired { slot, room, token, .. }) if slot == self.name => {
-                    return Ok(Room::enter(self.connection, room, token));
+                    return Ok((room, token));
                 }
                 Ok(Reply::Expired { .. }) => return Err(RendezvousError::Expired),
                 Ok(Reply::Refused { reason, .. }) => return Err(RendezvousError::Refused(reason)),
@@ -345,6 +345,24 @@ impl Slot {
                 }
                 Err(error) => return Err(error),
             };
+        }
+    }
+
+    /// Enters the room for two.
+    #[must_use]
+    pub fn enter(self, room: RoomId, token: Token) -> Room {
+        Room::enter(self.connection, room, token)
+    }
+
+    /// Gives the slot up, so that nobody claims it any more.
+    pub async fn leave(mut self) {
+        let left = async {
+            let left = self.connection.say(&Request::Leave { room: self.name.clone() }).await;
+            let closed = self.connection.socket.close(None).await;
+            tracing::debug!(?left, ?closed, "left the slot");
+        };
+        if timeout(FAREWELL, left).await.is_err() {
+            tracing::debug!("the server takes no farewell");
         }
     }
 }

@@ -6,6 +6,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::progress::Progress;
 use crate::{
+    error::Error,
     net::peer::Path,
     proto::{digest::Hash, name::Name},
 };
@@ -137,6 +138,17 @@ impl Front {
         let (answer, answered) = oneshot::channel();
         self.tell(Event::Question(question, answer));
         answered
+    }
+
+    /// Does something that may be left off at any point when the session is to end.
+    pub(super) async fn unless_interrupted<T>(
+        &self,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        tokio::select! {
+            done = work => done,
+            interrupt = self.interrupted() => Err(Error::Interrupted(interrupt)),
+        }
     }
 
     /// Waits until the session is to end.

@@ -109,14 +109,22 @@ impl Host {
     /// # Errors
     /// [`Error::WrongCode`] when one came who does not; the code is used up then, too.
     pub async fn pair(&self, wish: &Wish, front: &Front) -> Result<Paired, Error> {
-        let (code, waiting, slot) = self.open_slot(wish).await?;
+        let (code, waiting, mut slot) = front.unless_interrupted(self.open_slot(wish)).await?;
         let announcement = self.announce(&code, front);
         front.tell(Event::Code(self.shown(&code)));
-        let claimed = slot.claimed().await;
+        let claimed = front.unless_interrupted(async { Ok(slot.claimed().await?) }).await;
         if let Some(announcement) = announcement {
             announcement.withdraw();
         }
-        confirm(waiting, claimed?).await
+        match claimed {
+            Ok((room, token)) => {
+                front.unless_interrupted(confirm(waiting, slot.enter(room, token))).await
+            }
+            Err(error) => {
+                slot.leave().await;
+                Err(error)
+            }
+        }
     }
 
     /// Ends what was started here.

@@ -70,10 +70,8 @@ pub enum Consent {
 /// [`Error`] when it is not here whole and safe; nothing bears its name then.
 pub async fn receive(options: ReceiveOptions, front: Front) -> Result<Complete, Error> {
     let ReceiveOptions { invitation, server, verify, .. } = &options;
-    let paired = tokio::select! {
-        paired = meet::find(invitation, server.as_ref(), &front) => paired?,
-        interrupt = front.interrupted() => return Err(Error::Interrupted(interrupt)),
-    };
+    let finding = meet::find(invitation, server.as_ref(), &front);
+    let paired = front.unless_interrupted(finding).await?;
     let words = paired.keys.verifier_words();
     let link = connect::connect(Role::Receiver, paired, *verify, &front).await?;
     if *verify || link.peer_wants_words {

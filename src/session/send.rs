@@ -60,10 +60,7 @@ pub async fn send(options: SendOptions, front: Front) -> Result<Complete, Error>
     let source =
         spawn_blocking(move || Source::open(&path)).await.expect("opening does not panic")?;
     warn_of_name(&source, &front);
-    let host = tokio::select! {
-        host = Host::choose(server.as_ref(), &front) => host?,
-        interrupt = front.interrupted() => return Err(Error::Interrupted(interrupt)),
-    };
+    let host = front.unless_interrupted(Host::choose(server.as_ref(), &front)).await?;
     let sent = match meet(&host, wish, verify, &front).await {
         Ok((link, words)) => Sending::new(link, source, words, &front).run().await,
         Err(error) => Err(error),
@@ -87,11 +84,7 @@ async fn meet(
     front: &Front,
 ) -> Result<(Link, Option<[&'static str; 4]>), Error> {
     for _ in 0..MOST_CODES {
-        let paired = tokio::select! {
-            paired = host.pair(&wish, front) => paired,
-            interrupt = front.interrupted() => Err(Error::Interrupted(interrupt)),
-        };
-        match paired {
+        match host.pair(&wish, front).await {
             Ok(paired) => {
                 let words = paired.keys.verifier_words();
                 let link = connect::connect(Role::Sender, paired, verify, front).await?;
