@@ -102,9 +102,11 @@ fn server(general: General) -> Result<Option<ServerUrl>, Error> {
 /// What the user or the system wants ended. The second time, at once.
 fn signals() -> watch::Receiver<Option<Interrupt>> {
     let (say, said) = watch::channel(None);
+    // Made here, and not in the task, so that no signal comes before them.
+    let mut signals = Signals::new();
     tokio::spawn(async move {
-        say.send_replace(Some(next_signal().await));
-        next_signal().await;
+        say.send_replace(Some(signals.next().await));
+        signals.next().await;
         end_now();
     });
     said
@@ -116,20 +118,44 @@ fn end_now() -> ! {
 }
 
 #[cfg(unix)]
-async fn next_signal() -> Interrupt {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).expect("SIGTERM can be caught");
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => Interrupt::Interrupted,
-        _ = terminate.recv() => Interrupt::Terminated,
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> Self {
+        use tokio::signal::unix::{SignalKind, signal};
+        let caught = |kind| signal(kind).expect("these signals can be caught");
+        Self {
+            interrupt: caught(SignalKind::interrupt()),
+            terminate: caught(SignalKind::terminate()),
+        }
+    }
+
+    async fn next(&mut self) -> Interrupt {
+        tokio::select! {
+            _ = self.interrupt.recv() => Interrupt::Interrupted,
+            _ = self.terminate.recv() => Interrupt::Terminated,
+        }
     }
 }
 
 #[cfg(not(unix))]
-async fn next_signal() -> Interrupt {
-    // Without a handler there is nothing to wait for.
-    let _ = tokio::signal::ctrl_c().await;
-    Interrupt::Interrupted
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new() -> Self {
+        Self
+    }
+
+    async fn next(&mut self) -> Interrupt {
+        // Without a handler there is nothing to wait for.
+        let _ = tokio::signal::ctrl_c().await;
+        Interrupt::Interrupted
+    }
 }
 
 /// Only our own crates speak below warnings: the libraries' details include what is secret.

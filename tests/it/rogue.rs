@@ -89,7 +89,9 @@ impl RogueSlot {
 
     /// Waits for the receiver and pairs with it.
     pub(crate) async fn paired(self) -> Paired {
-        let mut room = patient(self.slot.claimed()).await.unwrap();
+        let mut slot = self.slot;
+        let (room, token) = patient(slot.claimed()).await.unwrap();
+        let mut room = slot.enter(room, token);
         let reply = patient(message(&mut room)).await.expect("a reply");
         let reply = Message::from_wire(&reply).unwrap();
         let (confirmation, keys) = self.waiting.confirm(room.id().as_str(), &reply).unwrap();
