@@ -51,6 +51,7 @@
 //! | Why are socket buffers and windows what they are? | a window larger than the kernel's buffer loses packets | [`net::sockets`] |
 //! | Why are data channels announced in band? | negotiated ones lose early messages | [`net::peer`] |
 //! | Why are addresses enumerated here? | a wildcard skips loopback and link-local | [`net::interfaces`] |
+//! | How do IPv6 link-local addresses get through the library? | a stand-in socket is exchanged | [`net::zoned`] |
 //! | What counts as a wrong guess? | whoever leaves before it has proved to know the words | [`session::meet`] |
 //! | How many PAKE runs has a receiver on a LAN? | one an endpoint, three in all | [`session::meet`] |
 //! | How large are chunks, what is the digest? | a power of two, an RFC 6962 tree | [`proto::digest`] |

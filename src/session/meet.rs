@@ -340,10 +340,8 @@ async fn search(code: &Code, front: &Front) -> Result<Paired, Error> {
                 doors.spend(address);
                 match prove(claimed, code).await {
                     Ok(paired) => return Ok(paired),
+                    Err(error) if doors.spent() == MOST_RUNS => return Err(error),
                     Err(error) => failure = Some(error),
-                }
-                if doors.spent() == MOST_RUNS {
-                    end = Instant::now();
                 }
                 end = end.min(Instant::now() + AFTER_WRONG_CODE);
             }
