@@ -13,6 +13,7 @@ use crate::{
         frame::Reason,
         name::{HostileName, shown},
         pairing::PairingError,
+        sender::Failure,
     },
     session::event::Interrupt,
 };
@@ -85,6 +86,17 @@ const SEND_AGAIN: &str = "start the transfer again with a new code";
 const NEW_CODE: &str = "ask the sender for a new code; each works once";
 
 impl Error {
+    /// The error of a transfer that failed; `here` is what made this end give up, if it did.
+    #[must_use]
+    pub fn of(failure: &Failure, here: Self) -> Self {
+        match failure {
+            Failure::Here(_) => here,
+            Failure::Peer(reason) => Self::PeerGaveUp(*reason),
+            Failure::Violation(what) => Self::Violation((*what).to_owned()),
+            Failure::PathLost => Self::PathLost,
+        }
+    }
+
     /// The sentence, the hint and the exit code.
     #[must_use]
     pub fn told(&self) -> Told {

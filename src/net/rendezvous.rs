@@ -165,6 +165,13 @@ impl Connection {
         sent.map_err(|error| unreachable(&self.address, error))
     }
 
+    /// Gives a slot or a place in a room up, and closes.
+    async fn leave(mut self, room: RoomId) {
+        let left = self.say(&Request::Leave { room }).await;
+        let closed = self.socket.close(None).await;
+        tracing::debug!(?left, ?closed, "left");
+    }
+
     /// The next thing that the server says.
     async fn hear(&mut self) -> Result<Reply, RendezvousError> {
         loop {
@@ -355,13 +362,8 @@ impl Slot {
     }
 
     /// Gives the slot up, so that nobody claims it any more.
-    pub async fn leave(mut self) {
-        let left = async {
-            let left = self.connection.say(&Request::Leave { room: self.name.clone() }).await;
-            let closed = self.connection.socket.close(None).await;
-            tracing::debug!(?left, ?closed, "left the slot");
-        };
-        if timeout(FAREWELL, left).await.is_err() {
+    pub async fn leave(self) {
+        if timeout(FAREWELL, self.connection.leave(self.name)).await.is_err() {
             tracing::debug!("the server takes no farewell");
         }
     }
@@ -455,7 +457,7 @@ impl Keeper {
             let kept = tokio::select! {
                 message = queue.recv() => match message {
                     Some(message) => self.say(message).await,
-                    None => return self.leave().await,
+                    None => return self.connection.leave(self.id).await,
                 },
                 reply = self.connection.hear() => match reply {
                     Ok(reply) => self.heard(reply, &tell).await,
@@ -525,12 +527,6 @@ impl Keeper {
         };
         self.connection = connection;
         self.say_from(usize::try_from(heard).unwrap_or(usize::MAX)).await
-    }
-
-    async fn leave(mut self) {
-        let left = self.connection.say(&Request::Leave { room: self.id.clone() }).await;
-        let closed = self.connection.socket.close(None).await;
-        tracing::debug!(?left, ?closed, "left the room");
     }
 }
 

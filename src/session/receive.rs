@@ -267,12 +267,8 @@ impl<'a> Receiving<'a> {
         self.link.end(ended.as_ref().err().and_then(Failure::reason)).await;
         let writer = self.writer;
         spawn_blocking(|| writer.close()).await.expect("closing does not panic");
-        let digest = ended.map_err(|failure| match failure {
-            Failure::Here(_) => self.cause.unwrap_or(Error::Corrupt),
-            Failure::Peer(reason) => Error::PeerGaveUp(reason),
-            Failure::Violation(what) => Error::Violation(what.to_owned()),
-            Failure::PathLost => Error::PathLost,
-        })?;
+        let digest =
+            ended.map_err(|failure| Error::of(&failure, self.cause.unwrap_or(Error::Corrupt)))?;
         let Offer { name, size } = self.offer.expect("a file that is done was offered");
         let complete = Complete { name, path: self.path, size, digest, took };
         self.front.tell(Event::Complete(complete.clone()));

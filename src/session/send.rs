@@ -226,12 +226,8 @@ impl<'a> Sending<'a> {
     async fn end(self, ended: Result<Hash, Failure>) -> Result<Complete, Error> {
         let (Offer { name, size }, took) = (self.offer(), self.meter.elapsed(Instant::now()));
         self.link.end(ended.as_ref().err().and_then(Failure::reason)).await;
-        let digest = ended.map_err(|failure| match failure {
-            Failure::Here(_) => self.cause.unwrap_or(Error::WordsDiffer),
-            Failure::Peer(reason) => Error::PeerGaveUp(reason),
-            Failure::Violation(what) => Error::Violation(what.to_owned()),
-            Failure::PathLost => Error::PathLost,
-        })?;
+        let digest = ended
+            .map_err(|failure| Error::of(&failure, self.cause.unwrap_or(Error::WordsDiffer)))?;
         let complete = Complete { name, path: None, size, digest, took };
         self.front.tell(Event::Complete(complete.clone()));
         Ok(complete)
