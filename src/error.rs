@@ -67,6 +67,12 @@ pub enum Error {
     UnsafeName(HostileName),
     /// The other end broke the protocol.
     Violation(String),
+    /// So many files changed, or could not be read, while they were sent; the others arrived.
+    SomeChanged(usize),
+    /// Everything that was offered is there already under its name, and was kept.
+    Kept,
+    /// What is left of a transfer cannot be removed.
+    Discard(std::io::Error),
     /// Told to stop.
     Interrupted(Interrupt),
 }
@@ -83,6 +89,7 @@ pub struct Told {
 }
 
 const SEND_AGAIN: &str = "start the transfer again with a new code";
+const GO_ON: &str = "start both again with a new code: only what is missing is sent";
 const NEW_CODE: &str = "ask the sender for a new code; each works once";
 
 impl Error {
@@ -99,6 +106,7 @@ impl Error {
 
     /// The sentence, the hint and the exit code.
     #[must_use]
+    #[expect(clippy::too_many_lines, reason = "it is the table that this file is about")]
     pub fn told(&self) -> Told {
         let told = |sentence: &str, hint, exit| Told { sentence: sentence.to_owned(), hint, exit };
         match self {
@@ -168,9 +176,7 @@ impl Error {
                 ),
                 7,
             ),
-            Self::PathLost => {
-                told("The connection to the other end was lost.", Some(SEND_AGAIN), 8)
-            }
+            Self::PathLost => told("The connection to the other end was lost.", Some(GO_ON), 8),
             Self::DeclinedHere => told("Declined; nothing was received.", None, 6),
             Self::WordsDiffer => told(
                 "The verifier words differ; nothing was sent.",
@@ -191,6 +197,21 @@ impl Error {
                 Some("use the same release of p2pshare on both ends"),
                 1,
             ),
+            Self::SomeChanged(count) => told(
+                &format!(
+                    "{count} files changed, or could not be read, while they were sent; the others arrived."
+                ),
+                Some("send those again when nothing writes to them any more"),
+                11,
+            ),
+            Self::Kept => told(
+                "Everything that was offered exists here, and was kept.",
+                Some("--overwrite replaces it, --rename gives what arrives another name"),
+                13,
+            ),
+            Self::Discard(error) => {
+                told(&format!("What is left of a transfer cannot be removed: {error}."), None, 10)
+            }
             Self::Interrupted(Interrupt::Interrupted) => told("Interrupted.", None, 130),
             Self::Interrupted(Interrupt::Terminated) => told("Terminated.", None, 143),
         }
@@ -201,8 +222,8 @@ impl Error {
     pub fn reason(&self) -> Reason {
         match self {
             Self::Source(_) => Reason::SourceChanged,
+            Self::DeclinedHere | Self::Sink(SinkError::NotOneFile) => Reason::Declined,
             Self::Sink(_) => Reason::Disk,
-            Self::DeclinedHere => Reason::Declined,
             Self::Interrupted(_) => Reason::Interrupted,
             Self::Corrupt | Self::Tampered | Self::Unbound | Self::WordsDiffer => {
                 Reason::Verification
@@ -221,8 +242,8 @@ fn source(error: &SourceError) -> Told {
             (format!("Cannot read {}: {error}.", of(path)), Some(hint), 11)
         }
         SourceError::NotAFile(path) => (
-            format!("{} is not a regular file.", of(path)),
-            Some("this version sends one file; pack a folder into one first"),
+            format!("{} is neither a file nor a folder.", of(path)),
+            Some("send files and folders; for a pipe, use `p2pshare send -`"),
             2,
         ),
         SourceError::Name { path, why } => (
@@ -239,6 +260,16 @@ fn source(error: &SourceError) -> Told {
             format!("{} changed while it was sent; nothing was kept.", of(path)),
             Some("send it again when nothing writes to it any more"),
             11,
+        ),
+        SourceError::SameName(first, second) => (
+            format!("{} and {} have the same name.", of(first), of(second)),
+            Some("send them one after the other, or give one of them another name"),
+            2,
+        ),
+        SourceError::Pattern { pattern, why } => (
+            format!("{} is not a pattern: {}.", shown(pattern), shown(why)),
+            Some("patterns are those of .gitignore, as in --exclude '*.tmp'"),
+            2,
         ),
     };
     Told { sentence, hint, exit }
@@ -257,9 +288,19 @@ fn sink(error: &SinkError) -> Told {
             10,
         ),
         SinkError::NoRoom { needed, free } => (
-            format!("The file has {needed} bytes and only {free} are free."),
+            format!("{needed} bytes are needed and only {free} are free."),
             Some("make room, or choose another folder with -o"),
             10,
+        ),
+        SinkError::Pipe(error) => (
+            format!("The standard output cannot be written to: {error}."),
+            Some("its reader went away; nothing more can be done with this stream"),
+            10,
+        ),
+        SinkError::NotOneFile => (
+            "Only one file can go to the standard output.".to_owned(),
+            Some("leave `-o -` out, or choose one file with the sender"),
+            2,
         ),
         SinkError::Target(path) => (
             format!("{} cannot be the name of a file.", of(path)),
@@ -308,13 +349,15 @@ fn server(error: &RendezvousError) -> Told {
 
 fn peer(reason: Reason) -> Told {
     let (sentence, hint, exit) = match reason {
-        Reason::Interrupted => ("The other end was stopped by its user.", Some(SEND_AGAIN), 8),
-        Reason::Declined => ("The receiver declined the file.", None, 6),
-        Reason::Disk => {
-            ("The receiver cannot write the file.", Some("ask them to look at their screen"), 8)
-        }
+        Reason::Interrupted => ("The other end was stopped by its user.", Some(GO_ON), 8),
+        Reason::Declined => ("The receiver declined.", None, 6),
+        Reason::Disk => (
+            "The receiver cannot write what was sent.",
+            Some("ask them to look at their screen"),
+            8,
+        ),
         Reason::SourceChanged => {
-            ("The file changed, or could not be read, while it was sent.", Some(SEND_AGAIN), 11)
+            ("What was sent changed, or could not be read, meanwhile.", Some(SEND_AGAIN), 11)
         }
         Reason::Verification => (
             "What arrived was not what was sent, or the verifier words differed.",
@@ -329,7 +372,7 @@ fn peer(reason: Reason) -> Told {
             12,
         ),
         Reason::TargetExists => {
-            ("The receiver keeps the file of that name which it has.", None, 13)
+            ("The receiver has everything of that name, and keeps its own.", None, 13)
         }
         Reason::Protocol => (
             "The other end did not understand this one.",
@@ -432,6 +475,7 @@ mod tests {
         all.push(Error::Corrupt);
         all.extend(names().map(Error::UnsafeName));
         all.push(Error::Violation("a message came out of turn".to_owned()));
+        all.extend([Error::SomeChanged(3), Error::Kept, Error::Discard(denied())]);
         all.extend([Interrupt::Interrupted, Interrupt::Terminated].map(Error::Interrupted));
         all
     }
@@ -460,7 +504,7 @@ mod tests {
         }]
     }
 
-    fn sources() -> [SourceError; 5] {
+    fn sources() -> [SourceError; 7] {
         use SourceError as E;
         let path = || "folder/\u{202e}name".into();
         [
@@ -469,10 +513,12 @@ mod tests {
             E::Name { path: path(), why: HostileName::Control },
             E::NotUtf8(path()),
             E::Changed(path()),
+            E::SameName(path(), path()),
+            E::Pattern { pattern: "[".to_owned(), why: "unclosed".to_owned() },
         ]
     }
 
-    fn sinks() -> [SinkError; 4] {
+    fn sinks() -> [SinkError; 6] {
         use SinkError as E;
         let path = || "folder/\u{202e}name".into();
         [
@@ -480,6 +526,8 @@ mod tests {
             E::Write { path: path(), error: io::ErrorKind::StorageFull.into() },
             E::NoRoom { needed: 5_000_000_000, free: 1_000_000_000 },
             E::Target(path()),
+            E::Pipe(io::ErrorKind::BrokenPipe.into()),
+            E::NotOneFile,
         ]
     }
 
@@ -543,6 +591,9 @@ mod tests {
             Error::PathLost => "PathLost",
             Error::DeclinedHere => "DeclinedHere",
             Error::WordsDiffer => "WordsDiffer",
+            Error::SomeChanged(_) => "SomeChanged",
+            Error::Kept => "Kept",
+            Error::Discard(_) => "Discard",
             Error::Corrupt => "Corrupt",
             Error::Violation(_) => "Violation",
         };
@@ -556,6 +607,8 @@ mod tests {
             SourceError::Name { .. } => "Name",
             SourceError::NotUtf8(_) => "NotUtf8",
             SourceError::Changed(_) => "Changed",
+            SourceError::SameName(..) => "SameName",
+            SourceError::Pattern { .. } => "Pattern",
         }
     }
 
@@ -565,6 +618,8 @@ mod tests {
             SinkError::Write { .. } => "Write",
             SinkError::NoRoom { .. } => "NoRoom",
             SinkError::Target(_) => "Target",
+            SinkError::Pipe(_) => "Pipe",
+            SinkError::NotOneFile => "NotOneFile",
         }
     }
 

@@ -35,13 +35,23 @@
 //!
 //! # A byte's journey
 //!
-//! 1. [`disk::source`] reads it into the tail of a frame and hashes it on the way, on a thread.
-//! 2. [`session::feed`] sends the frame on a [`net::lane`] as far as the receiver's credit goes.
-//! 3. [`session::receive`] hands it to [`proto::receiver`], which checks its place, and on to
+//! 1. [`disk::tree`] finds its file, and [`proto::sender`] offers that while the walk goes on.
+//! 2. [`proto::receiver`] looks what [`disk::sink`] and [`disk::staging`] have of the file, claims
+//!    that by its hashes, and wants the rest: it decides what is sent.
+//! 3. [`disk::source`] reads the byte into the tail of a frame and hashes it on the way, on a
+//!    thread; [`session::feed`] sends the frame on a [`net::lane`] as far as credit goes.
+//! 4. [`session::receive`] hands it to [`proto::receiver`], which checks its place, and on to
 //!    [`disk::writer`], which writes and hashes it, on a thread.
-//! 4. When every chunk's hash and the file's digest fit ([`proto::digest`]), [`disk::sink`]
-//!    flushes the part file and renames it, never over another.
-//! 5. The sender hears of it, and only then says that it is done.
+//! 5. When every chunk's hash and the file's digest fit ([`proto::digest`]) and the whole item is
+//!    here, [`disk::sink`] flushes it and renames it, never over another.
+//! 6. The sender hears of it, and only then says that it is done.
+//!
+//! # What outlives what
+//!
+//! The machines outlive connections: [`session::reunion`] replaces a lost one, and each end says
+//! on the new one where it stands. The [staging folder](disk::staging) and its
+//! [journal](disk::journal) outlive the receiver's process; the sender's process needs nothing
+//! but its files. `proto/simulation.rs` breaks all of this in every order.
 //!
 //! # Decisions, and where each is explained
 //!
@@ -56,6 +66,12 @@
 //! | How many PAKE runs has a receiver on a LAN? | one an endpoint, three in all | [`session::meet`] |
 //! | How large are chunks, what is the digest? | a power of two, an RFC 6962 tree | [`proto::digest`] |
 //! | Which names are refused? | those that could escape | [`proto::name`] |
+//! | Who decides what is sent? | the receiver, which wants and claims | [`proto::receiver`] |
+//! | What is a claim worth? | nothing before the sender has hashed its own chunk | [`proto::sender`] |
+//! | How do many small files go fast? | they share frames and flushes, never chunks | [`disk::source`], [`disk::sink`] |
+//! | `--overwrite` or `--update`? | the same: what differs is fetched, and replaced when whole | [`proto::receiver::Conflict`] |
+//! | Is the other process gone, or the path? | who was seen leaving is gone soon | [`session::reunion`] |
+//! | What does a killed receiver need to go on? | its journal: the room and key of the reunion | [`disk::journal`] |
 //! | What bounds memory? | credit for data, caps for everything else | [`proto::receiver`], [`proto::wire`] |
 //! | What is never overwritten, and how? | anything, by a rename that does not replace | [`disk::sink`], `disk::platform` |
 //! | Who waits for whom at the end? | the receiver for the sender's close | [`proto::receiver`] |
@@ -67,7 +83,8 @@
 //! From the receiver's Enter to the first byte of a file, with a server one round trip S away
 //! and a peer one round trip P away: TCP (S), WebSocket (S), claim (S), then reply to
 //! confirmation with the sender's description (S, through the server), answer to ICE (half an S
-//! and P), DTLS (2 P), SCTP (2 P), channel and binding (P), offer and acceptance (P).
+//! and P), DTLS (2 P), SCTP (2 P), channel and binding (P), offer and wishes (P). However many
+//! files follow, none of them costs another.
 
 pub mod disk;
 pub mod error;
@@ -75,17 +92,23 @@ pub mod net;
 pub mod proto;
 pub mod session;
 
-pub use disk::source::digest;
+pub use disk::{
+    source::digest,
+    staging::{Left, discard, left},
+    tree::Selection,
+};
 pub use error::{Error, Told};
 pub use net::{peer::Path, rendezvous::ServerUrl};
 pub use proto::{
     code::{Code, Invitation},
-    name::shown,
+    name::{Name, RelPath, shown},
+    receiver::Conflict,
 };
 pub use session::{
-    event::{Complete, Event, Front, Interrupt, Offer, Question, Shown},
+    event::{Answer, Complete, Event, Front, Interrupt, Question, Shown},
     meet::Wish,
     progress::Progress,
-    receive::{Consent, ReceiveOptions, receive},
-    send::{SendOptions, send},
+    receive::{Consent, Out, ReceiveOptions, receive},
+    send::{SendOptions, What, send},
+    summary::{Offer, Sample},
 };

@@ -5,13 +5,13 @@ mod cli;
 use std::{process::ExitCode, time::Duration};
 
 use cli::{
-    args::{Cli, Command, General, LogLevel, ReceiveArgs, SendArgs},
+    args::{Cli, Command, General, LogLevel, ReceiveArgs, SendArgs, TransfersCommand},
     config::Config,
     ui::Ui,
 };
 use p2pshare::{
-    Complete, Consent, Error, Event, Front, Interrupt, Invitation, ReceiveOptions, SendOptions,
-    ServerUrl, Wish,
+    Complete, Conflict, Consent, Error, Event, Front, Interrupt, Invitation, Out, ReceiveOptions,
+    Selection, SendOptions, ServerUrl, What, Wish,
 };
 use tokio::sync::{mpsc, watch};
 use tracing_subscriber::EnvFilter;
@@ -45,17 +45,27 @@ async fn run(cli: Cli, ui: &mut Ui) -> Result<(), Error> {
     let Cli { general, command } = cli;
     match command {
         Command::Send(send) => {
-            let options = send_options(send, server(general)?);
+            let options = send_options(send, server(general)?)?;
             follow(|front| p2pshare::send(options, front), ui).await
         }
         Command::Receive(receive) => {
+            let json = general.json;
             let options = receive_options(receive, server(general)?)?;
+            if options.conflict.is_some() {
+                ui.do_not_ask_about_conflicts();
+            }
+            if json && options.out == Out::Pipe {
+                return Err(Error::Usage(
+                    "--json and -o - both want the standard output".to_owned(),
+                ));
+            }
             follow(|front| p2pshare::receive(options, front), ui).await
         }
         Command::Hash(hash) => {
             Ui::data(&p2pshare::digest(&hash.path)?.to_string());
             Ok(())
         }
+        Command::Transfers(what) => transfers(what, ui),
     }
 }
 
@@ -75,16 +85,50 @@ where
     ended.map(|_| ())
 }
 
-fn send_options(args: SendArgs, server: Option<ServerUrl>) -> SendOptions {
-    let SendArgs { path, code, words, ttl, verify } = args;
-    SendOptions { path, server, wish: Wish { code, words: usize::from(words), ttl }, verify }
+fn transfers(what: TransfersCommand, ui: &mut Ui) -> Result<(), Error> {
+    let left = p2pshare::left();
+    match what {
+        TransfersCommand::List => ui.left(&left),
+        TransfersCommand::Discard => {
+            left.iter().try_for_each(p2pshare::discard).map_err(Error::Discard)?;
+            ui.discarded(&left);
+        }
+    }
+    Ok(())
+}
+
+fn send_options(args: SendArgs, server: Option<ServerUrl>) -> Result<SendOptions, Error> {
+    let SendArgs { paths, text, name, exclude, git, code, words, ttl, verify, patience } = args;
+    let is_input = paths.iter().any(|path| path.as_os_str() == "-");
+    let what = match text {
+        Some(text) => What::Text(text),
+        None if is_input && paths.len() == 1 => What::Stream(name, Ui::input()),
+        None if is_input => {
+            return Err(Error::Usage("The standard input is sent alone".to_owned()));
+        }
+        None => What::Paths(Selection { paths, exclude, git }),
+    };
+    let wish = Wish { code, words: usize::from(words), ttl };
+    Ok(SendOptions { what, server, wish, verify, patience })
 }
 
 fn receive_options(args: ReceiveArgs, server: Option<ServerUrl>) -> Result<ReceiveOptions, Error> {
-    let ReceiveArgs { code, out, yes, verify } = args;
-    let invitation = code.map_or_else(ask_for_code, Ok)?;
-    let consent = if yes { Consent::Given } else { Consent::Ask };
-    Ok(ReceiveOptions { invitation, server, out, consent, verify })
+    let invitation = args.code.map_or_else(ask_for_code, Ok)?;
+    let consent = match (args.yes, args.dry_run) {
+        (_, true) => Consent::OnlyLook,
+        (true, _) => Consent::Given,
+        _ => Consent::Ask,
+    };
+    let conflict = match (args.overwrite, args.rename, args.skip) {
+        (true, ..) => Some(Conflict::Replace),
+        (_, true, _) => Some(Conflict::Rename),
+        (.., true) => Some(Conflict::Skip),
+        _ => None,
+    };
+    let out = args.out.unwrap_or(Out::Here);
+    let (only, verify, patience) = (args.only, args.verify, args.patience);
+    let pipe = Ui::pipe;
+    Ok(ReceiveOptions { invitation, server, out, pipe, consent, conflict, only, verify, patience })
 }
 
 fn ask_for_code() -> Result<Invitation, Error> {

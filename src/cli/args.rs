@@ -3,15 +3,15 @@
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, value_parser};
-use p2pshare::{Code, Invitation, ServerUrl};
+use p2pshare::{Code, Invitation, Name, Out, ServerUrl};
 
 const ABOUT: &str = "Send files straight from one machine to another";
 
 const LONG_ABOUT: &str = "\
 Send files straight from one machine to another.
 
-  p2pshare send film.mkv          prints a code, and waits
-  p2pshare receive CODE           on the other machine, gets the file
+  p2pshare send film.mkv photos/  prints a code, and waits
+  p2pshare receive CODE           on the other machine, gets the files
 
 With no server configured, both ends must be on one network, or one machine. With
 --server, any two networks will do; p2pshare-signal is such a server. The two ends
@@ -77,22 +77,57 @@ pub(crate) enum LogLevel {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Send a file: prints a code for the receiver, and waits for it.
+    /// Send files and folders: prints a code for the receiver, and waits for it.
+    ///
+    /// A transfer that was interrupted goes on where it was when both ends are started again.
     #[command(visible_alias = "tx")]
     Send(SendArgs),
-    /// Receive a file with the code that the sender shows.
+    /// Receive with the code that the sender shows.
     ///
     /// `p2pshare CODE` means the same.
     #[command(visible_aliases = ["recv", "rx"])]
     Receive(ReceiveArgs),
     /// Print the tree digest of a file, as a transfer shows it.
     Hash(HashArgs),
+    /// Show or throw away what interrupted transfers have left on this machine.
+    #[command(subcommand)]
+    Transfers(TransfersCommand),
+}
+
+/// What to do with what is left.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(crate) enum TransfersCommand {
+    /// Show what there is; receiving the same things again into the same folder goes on with it.
+    List,
+    /// Throw it away.
+    Discard,
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct SendArgs {
-    /// The file to send.
-    pub(crate) path: PathBuf,
+    /// The files and folders to send; `-` is the standard input.
+    #[arg(required_unless_present = "text", conflicts_with = "text")]
+    pub(crate) paths: Vec<PathBuf>,
+
+    /// Send a message instead of files.
+    #[arg(long, value_name = "MESSAGE")]
+    pub(crate) text: Option<String>,
+
+    /// Under which name the standard input arrives.
+    #[arg(long, default_value = "stdin", value_parser = parse_name)]
+    pub(crate) name: Name,
+
+    /// Leave out what fits this pattern, as in a .gitignore; may be said several times.
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) exclude: Vec<String>,
+
+    /// Leave out what git would ignore, and .git itself.
+    #[arg(long)]
+    pub(crate) git: bool,
+
+    /// How long to wait for a receiver whose connection is lost, or that went away, e.g. 10m.
+    #[arg(long, default_value = "10m", value_parser = parse_patience, value_name = "TIME")]
+    pub(crate) patience: Duration,
 
     /// Use this code instead of a random one; its words must be of p2pshare's list.
     ///
@@ -116,6 +151,7 @@ pub(crate) struct SendArgs {
 }
 
 #[derive(Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "these are flags")]
 pub(crate) struct ReceiveArgs {
     /// The code that the sender shows; CODE@HOST:PORT and links are codes, too.
     ///
@@ -124,10 +160,35 @@ pub(crate) struct ReceiveArgs {
     #[arg(env = "P2PSHARE_CODE", hide_env_values = true)]
     pub(crate) code: Option<Invitation>,
 
-    /// Where to put the file: a folder that exists, or the name that it is to have.
+    /// Where to put what arrives: a folder that exists, or the name that it is to have; `-` is
+    /// the standard output, for one file.
     #[arg(short, long, value_name = "PATH", value_parser = parse_out)]
     #[arg(visible_aliases = ["output", "output-file", "out-dir", "dir"])]
-    pub(crate) out: Option<PathBuf>,
+    pub(crate) out: Option<Out>,
+
+    /// Replace what has the same name, once what arrives is whole; only what differs is fetched.
+    #[arg(long, visible_alias = "update", group = "conflict")]
+    pub(crate) overwrite: bool,
+
+    /// Give what arrives another name, `name (1).ext`, when its own is taken.
+    #[arg(long, group = "conflict")]
+    pub(crate) rename: bool,
+
+    /// Keep what has the same name, and leave out what would have arrived.
+    #[arg(long, visible_alias = "skip-existing", group = "conflict")]
+    pub(crate) skip: bool,
+
+    /// Take only what fits this pattern, as in a .gitignore; may be said several times.
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) only: Vec<String>,
+
+    /// Show what is offered, and take nothing.
+    #[arg(long, conflicts_with = "yes")]
+    pub(crate) dry_run: bool,
+
+    /// How long to wait for a sender whose connection is lost, e.g. 10m.
+    #[arg(long, default_value = "10m", value_parser = parse_patience, value_name = "TIME")]
+    pub(crate) patience: Duration,
 
     /// Take what is offered without asking.
     #[arg(short, long, visible_aliases = ["noconfirm", "accept-file"])]
@@ -153,11 +214,19 @@ fn parse_ttl(text: &str) -> Result<Duration, String> {
     Ok(ttl)
 }
 
-fn parse_out(text: &str) -> Result<PathBuf, String> {
+fn parse_patience(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|error| error.to_string())
+}
+
+fn parse_name(text: &str) -> Result<Name, String> {
+    Name::try_from(text).map_err(|error| error.to_string())
+}
+
+fn parse_out(text: &str) -> Result<Out, String> {
     match text {
-        "-" => Err("writing to standard output is not possible in this version".to_owned()),
+        "-" => Ok(Out::Pipe),
         "" => Err("the name is empty".to_owned()),
-        path => Ok(path.into()),
+        path => Ok(Out::Path(path.into())),
     }
 }
 
@@ -169,7 +238,7 @@ impl Cli {
 }
 
 /// Options whose value is the next argument, and that go with a code that stands alone.
-const WITH_VALUE: [&str; 9] = [
+const WITH_VALUE: [&str; 11] = [
     "--server",
     "--rendezvous-server",
     "--log",
@@ -179,6 +248,8 @@ const WITH_VALUE: [&str; 9] = [
     "--output-file",
     "--out-dir",
     "--dir",
+    "--only",
+    "--patience",
 ];
 
 /// Says `receive` where a code stands alone, before all options: they are that command's, too.
@@ -246,7 +317,9 @@ mod tests {
             "p2pshare send a --ttl 25h",
             "p2pshare send a --code 7-a-b-c",
             "p2pshare receive 7-aardvark",
-            "p2pshare receive -o -",
+            "p2pshare send a --text b",
+            "p2pshare receive --skip --rename",
+            "p2pshare transfers",
             "p2pshare -q --json send a",
             "p2pshare --server box send a",
         ] {

@@ -1,6 +1,6 @@
 //! Events as JSON, one object a line: `v` is the version of their form, `event` says which.
 
-use p2pshare::{Complete, Event, Offer, Path, Progress, Question, Told};
+use p2pshare::{Complete, Event, Left, Offer, Path, Progress, Question, Sample, Told};
 use serde_json::{Value, json};
 
 /// The form of all objects.
@@ -12,9 +12,21 @@ pub(crate) fn event(event: &Event) -> Value {
         Event::ServerUnreachable { server, error } => {
             of("server-unreachable", &json!({ "server": server, "error": error }))
         }
-        Event::Unportable { name, why } => {
-            of("unportable", &json!({ "name": name.as_str(), "why": why }))
+        Event::Unportable { name, why } => of("unportable", &json!({ "name": name, "why": why })),
+        Event::LeftOut { path, why } => {
+            of("left-out", &json!({ "path": path.to_string_lossy(), "why": why }))
         }
+        Event::Withdrawn { path, why } => of("withdrawn", &json!({ "path": path, "why": why })),
+        Event::Reconnecting(patience) => {
+            of("reconnecting", &json!({ "patience": patience.as_secs() }))
+        }
+        Event::Resuming => of("resuming", &json!({})),
+        Event::Listing(entries) => {
+            let entry = |(path, bytes): &(p2pshare::RelPath, Option<u64>)| json!({ "path": path.as_str(), "bytes": bytes });
+            let entries: Vec<_> = entries.iter().map(entry).collect();
+            of("listing", &json!({ "entries": entries }))
+        }
+        Event::Text(text) => of("text", &json!({ "text": String::from_utf8_lossy(text) })),
         Event::NoDiscovery(error) => of("no-discovery", &json!({ "error": error })),
         Event::Code(invitation) => of(
             "code",
@@ -57,7 +69,47 @@ fn path(path: Path) -> &'static str {
 }
 
 fn offered(offer: &Offer) -> Value {
-    json!({ "name": offer.name.as_str(), "bytes": offer.size })
+    json!({
+        "name": offer.names.first(),
+        "names": offer.names,
+        "items": offer.items,
+        "files": offer.files,
+        "folders": offer.folders,
+        "bytes": if offer.is_stream { Value::Null } else { offer.bytes.into() },
+        "kind": kind(offer),
+        "hidden": sample(&offer.hidden),
+        "executable": sample(&offer.executable),
+        "unportable": sample(&offer.unportable),
+        "existing": offer.existing,
+        "free": offer.free,
+        "held": offer.held,
+    })
+}
+
+fn kind(offer: &Offer) -> &'static str {
+    match offer {
+        Offer { is_text: true, .. } => "text",
+        Offer { is_stream: true, .. } => "stream",
+        _ => "files",
+    }
+}
+
+fn sample(sample: &Sample) -> Value {
+    json!({ "count": sample.count, "paths": sample.paths })
+}
+
+/// What an interrupted transfer has left.
+pub(crate) fn left(left: &Left) -> Value {
+    of(
+        "left",
+        &json!({
+            "path": left.path.to_string_lossy(),
+            "items": left.items,
+            "bytes": left.bytes,
+            "nameplate": left.session.as_ref().map(|session| &session.nameplate),
+            "started": left.session.as_ref().map(|session| session.started),
+        }),
+    )
 }
 
 fn progressed(progress: &Progress) -> Value {
@@ -72,10 +124,16 @@ fn progressed(progress: &Progress) -> Value {
 
 fn completed(complete: &Complete) -> Value {
     json!({
-        "name": complete.name.as_str(),
-        "path": complete.path.as_ref().map(|path| path.to_string_lossy()),
-        "bytes": complete.size,
-        "digest": complete.digest.to_string(),
+        "name": complete.offer.names.first(),
+        "path": complete.paths.first().map(|path| path.to_string_lossy()),
+        "paths": complete.paths.iter().map(|path| path.to_string_lossy()).collect::<Vec<_>>(),
+        "bytes": complete.offer.bytes,
+        "files": complete.offer.files,
+        "delivered": complete.delivered,
+        "declined": complete.declined,
+        "existing": complete.existing,
+        "bytes_spared": complete.spared,
+        "digest": complete.digest.map(|digest| digest.to_string()),
         "seconds": complete.took.as_secs_f64(),
     })
 }

@@ -9,8 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use p2pshare::{Complete, Event, Offer, Path, Progress, Question, Shown, Told, shown};
+use indicatif::{
+    HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle,
+};
+use p2pshare::{
+    Answer, Complete, Conflict, Event, Left, Offer, Path, Progress, Question, Sample, Shown, Told,
+    shown,
+};
 use tokio::sync::oneshot;
 
 use super::{args::General, json};
@@ -37,6 +42,8 @@ pub(crate) struct Ui {
     program: String,
     bar: Option<ProgressBar>,
     last_line: Option<Instant>,
+    /// Whether it was said what is done about names that are taken.
+    conflict_decided: bool,
 }
 
 impl Ui {
@@ -48,18 +55,24 @@ impl Ui {
             _ if io::stderr().is_terminal() && !general.no_progress => Form::Bars,
             _ => Form::Lines,
         };
-        Self { form, program: program(), bar: None, last_line: None }
+        let (bar, last_line) = (None, None);
+        Self { form, program: program(), bar, last_line, conflict_decided: false }
+    }
+
+    /// It was said what is done about names that are taken: nobody needs to be asked.
+    pub(crate) fn do_not_ask_about_conflicts(&mut self) {
+        self.conflict_decided = true;
     }
 
     /// Shows an event, or asks a question.
     pub(crate) fn show(&mut self, event: Event) {
         match self.form {
             Form::Json => out(&json::event(&event).to_string()),
-            Form::Quiet => {
-                if let Event::Code(invitation) = &event {
-                    out(&invitation.code);
-                }
-            }
+            Form::Quiet => match &event {
+                Event::Code(invitation) => out(&invitation.code),
+                Event::Text(text) => show_text(text),
+                _ => {}
+            },
             Form::Bars | Form::Lines => self.tell(&event),
         }
         if let Event::Question(question, answer) = event {
@@ -78,6 +91,16 @@ impl Ui {
         if let Some(hint) = told.hint {
             err(&format!("hint: {hint}"));
         }
+    }
+
+    /// Where a stream comes from that is to come from the standard input.
+    pub(crate) fn input() -> Box<dyn io::Read + Send> {
+        Box::new(io::stdin())
+    }
+
+    /// Where a file goes that is to go to the standard output.
+    pub(crate) fn pipe() -> Box<dyn Write + Send> {
+        Box::new(io::stdout())
     }
 
     /// Prints data.
@@ -105,10 +128,30 @@ impl Ui {
                 err(&format!("The server {server} does not answer ({error})."));
                 err("Going on without it: the receiver must be on this network.");
             }
-            Event::Unportable { name, why } => err(&format!(
-                "Note: some systems cannot hold the name {}: {why}.",
-                shown(name.as_str())
-            )),
+            Event::Unportable { name, why } => {
+                err(&format!("Note: some systems cannot hold the name {}: {why}.", shown(name)));
+            }
+            Event::LeftOut { path, why } => {
+                err(&format!("Left out: {}: {why}.", shown(&path.to_string_lossy())));
+            }
+            Event::Withdrawn { path, why } => {
+                let why = why.as_deref().unwrap_or("it changed, or cannot be read, at the sender");
+                err(&format!("Not sent: {}: {}.", shown(path), shown(why)));
+            }
+            Event::Reconnecting(patience) => {
+                let patience = HumanDuration(*patience);
+                self.spin(&format!(
+                    "The connection is lost; waiting up to {patience:#} for the other end"
+                ));
+            }
+            Event::Resuming => self.spin("Looking for the sender of the interrupted transfer"),
+            Event::Listing(entries) => {
+                for (path, bytes) in entries {
+                    let bytes = bytes.map(|bytes| HumanBytes(bytes).to_string());
+                    err(&format!("{:>12}  {path}", bytes.unwrap_or_default()));
+                }
+            }
+            Event::Text(text) => show_text(text),
             Event::NoDiscovery(error) => {
                 err(&format!("Note: {error}."));
                 err("hint: the receiver needs the code with @host:port");
@@ -125,7 +168,7 @@ impl Ui {
             Event::Connecting => self.spin("Connecting"),
             Event::Connected(path) => err(&format!("Connected: {}.", way(*path))),
             Event::Verifier(words) => err(&format!("Verifier: {}", words.join(" "))),
-            Event::Offer(offer) => err(&format!("File: {}", of(offer))),
+            Event::Offer(offer) => describe(offer),
             Event::Complete(complete) => completed(complete),
             Event::Question(..) | Event::Progress(_) | Event::Finishing => {}
         }
@@ -160,7 +203,7 @@ impl Ui {
         let message = rate(progress);
         if self.form == Form::Lines {
             let due = self.last_line.is_none_or(|last| last.elapsed() >= LINE_EVERY);
-            if due && progress.done < progress.total && progress.rate > 0.0 {
+            if due && progress.done != progress.total && progress.rate > 0.0 {
                 self.last_line = Some(Instant::now());
                 err(&format!(
                     "{} of {}, {message}",
@@ -171,6 +214,7 @@ impl Ui {
             return;
         }
         let bar = self.bar.get_or_insert_with(|| transfer_bar(progress.total));
+        bar.set_length(progress.total.max(progress.done));
         bar.set_position(progress.done);
         bar.set_message(message);
     }
@@ -190,18 +234,62 @@ impl Ui {
     }
 
     /// Asks on a thread of its own, since reading a line cannot be broken off.
-    fn ask(&self, question: &Question, answer: oneshot::Sender<bool>) {
+    fn ask(&self, question: &Question, answer: oneshot::Sender<Answer>) {
+        let conflict = matches!(question, Question::Accept(offer) if !offer.existing.is_empty());
+        let conflict = conflict && !self.conflict_decided;
         let asked = match (self.form, question) {
             (Form::Json | Form::Quiet, _) => String::new(),
-            (_, Question::Accept(offer)) => format!("Receive {}? [Y/n] ", of(offer)),
+            (_, Question::Accept(offer)) => {
+                describe(offer);
+                let choice =
+                    if conflict { "[Y]es, renamed / [o]verwrite / [s]kip / [n]o" } else { "[Y/n]" };
+                format!("Receive {}? {choice} ", of(offer))
+            }
             (_, Question::SameWords) => "Does the other end show the same words? [y/N] ".to_owned(),
         };
         let no_by_default = *question == Question::SameWords;
         std::thread::spawn(move || {
             let line = Self::prompt(&asked).unwrap_or_default();
             // The session may have ended meanwhile.
-            let _ = answer.send(is_yes(&line, no_by_default));
+            let _ = answer.send(meant(&line, no_by_default, conflict));
         });
+    }
+
+    /// Shows what interrupted transfers have left.
+    pub(crate) fn left(&self, left: &[Left]) {
+        if self.form == Form::Json {
+            return left.iter().for_each(|left| out(&json::left(left).to_string()));
+        }
+        if left.is_empty() {
+            return err("Nothing is left of interrupted transfers.");
+        }
+        for left in left {
+            let items: Vec<_> = left.items.iter().map(|item| shown(item)).collect();
+            let place = shown(&left.path.to_string_lossy());
+            out(&format!("{}  {}  {place}", HumanBytes(left.bytes), items.join(", ")));
+        }
+        err("hint: receiving the same into the same folder goes on with it; \
+             `p2pshare transfers discard` throws it away");
+    }
+
+    /// Says what was thrown away.
+    pub(crate) fn discarded(&self, left: &[Left]) {
+        match self.form {
+            Form::Json => left.iter().for_each(|left| out(&json::left(left).to_string())),
+            Form::Quiet => {}
+            _ => err(&format!("Thrown away: {}.", count(left.len() as u64, "transfer"))),
+        }
+    }
+}
+
+/// What a line means.
+fn meant(line: &str, no_by_default: bool, conflict: bool) -> Answer {
+    match line.trim().to_lowercase().as_str() {
+        "o" | "overwrite" if conflict => Answer::With(Conflict::Replace),
+        "s" | "skip" if conflict => Answer::With(Conflict::Skip),
+        "r" | "rename" if conflict => Answer::With(Conflict::Rename),
+        _ if is_yes(line, no_by_default) => Answer::Yes,
+        _ => Answer::No,
     }
 }
 
@@ -228,19 +316,100 @@ fn way(path: Path) -> &'static str {
     }
 }
 
+/// An offer in a few words.
 fn of(offer: &Offer) -> String {
-    format!("{} ({})", shown(offer.name.as_str()), HumanBytes(offer.size))
+    let name = offer.names.first().map(|name| shown(name)).unwrap_or_default();
+    let bytes = HumanBytes(offer.bytes);
+    match (offer.items, offer.is_stream, offer.is_text) {
+        (_, true, _) => format!("{name} (a stream, size unknown)"),
+        (_, _, true) => format!("a message ({bytes})"),
+        (0 | 1, ..) if offer.folders == 0 => format!("{name} ({bytes})"),
+        (0 | 1, ..) => format!("{name}/ ({}, {bytes})", count(offer.files, "file")),
+        (items, ..) => {
+            let files = count(offer.files, "file");
+            format!("{name} and {} more ({files}, {bytes})", items - 1)
+        }
+    }
+}
+
+/// What to look at before an offer is taken.
+fn describe(offer: &Offer) {
+    err(&format!("Offer: {}", of(offer)));
+    if offer.items > 1 {
+        let names: Vec<_> = offer.names.iter().map(|name| shown(name)).collect();
+        let more = if offer.items as usize > names.len() { ", ..." } else { "" };
+        err(&format!("  {}{more}", names.join(", ")));
+    }
+    warn("hidden", &offer.hidden);
+    warn("executable", &offer.executable);
+    warn("named in a way that some systems cannot hold", &offer.unportable);
+    if offer.held > 0 {
+        err(&format!("  here from an earlier attempt: {}", HumanBytes(offer.held)));
+    }
+    if !offer.existing.is_empty() {
+        let names: Vec<_> = offer.existing.iter().take(10).map(|name| shown(name)).collect();
+        err(&format!("  exists here: {}", names.join(", ")));
+    }
+    if let Some(free) = offer.free.filter(|_| !offer.is_text) {
+        err(&format!("  free space: {}", HumanBytes(free)));
+    }
+}
+
+fn warn(what: &str, sample: &Sample) {
+    if sample.count > 0 {
+        let paths: Vec<_> = sample.paths.iter().map(|path| shown(path)).collect();
+        let more = if sample.count as usize > paths.len() { ", ..." } else { "" };
+        err(&format!("  {what}: {} ({}{more})", sample.count, paths.join(", ")));
+    }
+}
+
+fn count(count: impl Into<u64> + Copy, what: &str) -> String {
+    match count.into() {
+        1 => format!("1 {what}"),
+        count => format!("{} {what}s", HumanCount(count)),
+    }
+}
+
+/// A text for a person is escaped, for a program it is not.
+fn show_text(text: &[u8]) {
+    let stdout = io::stdout();
+    if !stdout.is_terminal() {
+        // Whoever reads it may have gone.
+        let _ = stdout.lock().write_all(text).and_then(|()| io::stdout().flush());
+        return;
+    }
+    let text = String::from_utf8_lossy(text);
+    text.lines().for_each(|line| out(&shown(line)));
 }
 
 fn completed(complete: &Complete) {
-    let size = HumanBytes(complete.size);
     let seconds = complete.took.as_secs_f64();
-    let what = match &complete.path {
-        Some(path) => format!("Received {}", shown(&path.to_string_lossy())),
-        None => format!("Sent {}", shown(complete.name.as_str())),
+    let Offer { names, items, files, folders, bytes, .. } = &complete.offer;
+    let name = names.first().map(|name| shown(name)).unwrap_or_default();
+    let what = match &complete.paths[..] {
+        [] if complete.received => format!("Received {name}"),
+        [] if *items > 1 => format!("Sent {name} and {} more", items - 1),
+        [] => format!("Sent {name}"),
+        [path] => format!("Received {}", shown(&path.to_string_lossy())),
+        [first, rest @ ..] => {
+            let first = shown(&first.to_string_lossy());
+            format!("Received {first} and {} more", rest.len())
+        }
     };
-    err(&format!("{what} ({size} in {seconds:.1} s)"));
-    err(&format!("Tree digest: {}", complete.digest));
+    let files = if *folders > 0 { format!("{}, ", count(*files, "file")) } else { String::new() };
+    err(&format!("{what} ({files}{} in {seconds:.1} s)", HumanBytes(*bytes)));
+    if complete.spared > 0 {
+        err(&format!("  was there already: {}", HumanBytes(complete.spared)));
+    }
+    if complete.existing > 0 {
+        err(&format!("  kept as they were: {}", count(complete.existing, "file")));
+    }
+    if complete.declined > 0 {
+        err(&format!("  not wanted: {}", count(complete.declined, "file")));
+    }
+    if let Some(digest) = &complete.digest {
+        err(&format!("Tree digest: {digest}"));
+    }
 }
 
 #[expect(

@@ -6,6 +6,8 @@
 use std::{
     fs::{File, Metadata},
     io,
+    path::Path,
+    time::SystemTime,
 };
 
 use cap_std::fs::{Dir, DirBuilder, OpenOptions};
@@ -50,6 +52,20 @@ pub(super) fn is_executable(_: &Metadata) -> bool {
     false
 }
 
+/// Reads as many bytes as there is room for, from a position.
+#[cfg(unix)]
+pub(super) fn read_at(file: &File, bytes: &mut [u8], position: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, bytes, position)
+}
+
+/// Reads as many bytes as there is room for, from a position.
+#[cfg(not(unix))]
+pub(super) fn read_at(mut file: &File, bytes: &mut [u8], position: u64) -> io::Result<()> {
+    use io::{Read, Seek};
+    file.seek(io::SeekFrom::Start(position))?;
+    file.read_exact(bytes)
+}
+
 /// Writes all bytes at a position.
 #[cfg(unix)]
 pub(super) fn write_at(file: &File, bytes: &[u8], position: u64) -> io::Result<()> {
@@ -62,6 +78,73 @@ pub(super) fn write_at(mut file: &File, bytes: &[u8], position: u64) -> io::Resu
     use io::{Seek, Write};
     file.seek(io::SeekFrom::Start(position))?;
     file.write_all(bytes)
+}
+
+/// Opens a file beneath a folder for reading, without following a symbolic link in any part of
+/// its path. A pipe under that name does not block; whether it is a regular file is not asked.
+#[cfg(target_os = "linux")]
+pub(super) fn open_beneath(folder: &Dir, path: &Path) -> io::Result<File> {
+    use rustix::{
+        fs::{Mode, ResolveFlags, openat2},
+        io::Errno,
+    };
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    match openat2(folder, path, reading(), Mode::empty(), resolve) {
+        Ok(file) => blocking(file),
+        // The kernel is older than 5.6, or a container's filter does not know the call.
+        Err(Errno::NOSYS | Errno::PERM) => open_stepwise(folder, path),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Opens a file beneath a folder for reading, without following a symbolic link in any part of
+/// its path. A pipe under that name does not block; whether it is a regular file is not asked.
+#[cfg(all(unix, not(target_os = "linux")))]
+pub(super) fn open_beneath(folder: &Dir, path: &Path) -> io::Result<File> {
+    open_stepwise(folder, path)
+}
+
+/// Opens a file beneath a folder for reading, without following a symbolic link in any part of
+/// its path, unless one appears at this very moment: it leads nowhere outside of the folder.
+#[cfg(not(unix))]
+pub(super) fn open_beneath(folder: &Dir, path: &Path) -> io::Result<File> {
+    for part in path.ancestors().filter(|part| !part.as_os_str().is_empty()) {
+        if folder.symlink_metadata(part)?.is_symlink() {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
+    }
+    Ok(folder.open(path)?.into_std())
+}
+
+/// Goes from folder to folder by their handles.
+#[cfg(unix)]
+pub(super) fn open_stepwise(folder: &Dir, path: &Path) -> io::Result<File> {
+    use std::{os::fd::AsFd, path::Component};
+
+    use rustix::fs::{Mode, OFlags, openat};
+    let mut at = folder.as_fd().try_clone_to_owned()?;
+    let mut parts = path.components().peekable();
+    while let Some(part) = parts.next() {
+        let Component::Normal(name) = part else { break };
+        if parts.peek().is_none() {
+            return blocking(openat(&at, name, reading(), Mode::empty())?);
+        }
+        at = openat(&at, name, reading() | OFlags::DIRECTORY, Mode::empty())?;
+    }
+    Err(io::ErrorKind::InvalidInput.into())
+}
+
+#[cfg(unix)]
+fn reading() -> rustix::fs::OFlags {
+    use rustix::fs::OFlags;
+    OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC
+}
+
+/// Takes `O_NONBLOCK` away, which was for opening only: some file systems (FUSE) heed it.
+#[cfg(unix)]
+fn blocking(file: std::os::fd::OwnedFd) -> io::Result<File> {
+    rustix::fs::fcntl_setfl(&file, rustix::fs::OFlags::empty())?;
+    Ok(file.into())
 }
 
 /// A folder that only its owner can enter.
@@ -102,18 +185,133 @@ pub(super) fn make_ordinary(_: &File, _: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// The process's mask of modes. Reading it means setting it, so this is done for a moment only,
-/// while no other thread of this program makes files.
+/// The process's mask of modes. Reading it means setting it, so this is done once, for a moment.
 #[cfg(unix)]
 fn umask() -> u32 {
-    let mask = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    rustix::process::umask(mask);
-    mask.as_raw_mode()
+    static MASK: std::sync::OnceLock<u32> = std::sync::OnceLock::new();
+    *MASK.get_or_init(|| {
+        let mask = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+        rustix::process::umask(mask);
+        mask.as_raw_mode()
+    })
+}
+
+/// A folder as a new one of this user would be.
+#[cfg(unix)]
+pub(super) fn ordinary_directory() -> DirBuilder {
+    use cap_std::fs::DirBuilderExt;
+    let mut builder = DirBuilder::new();
+    builder.mode(0o777 & !umask());
+    builder
+}
+
+/// A folder as a new one of this user would be.
+#[cfg(not(unix))]
+pub(super) fn ordinary_directory() -> DirBuilder {
+    DirBuilder::new()
+}
+
+/// A lock on an open file, as long as it is open; `false` when another process has it.
+#[cfg(unix)]
+pub(super) fn lock(file: &File) -> io::Result<bool> {
+    use rustix::{fs, io::Errno};
+    match fs::flock(file, fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(true),
+        Err(Errno::WOULDBLOCK) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A lock on an open file, as long as it is open; `false` when another process has it.
+#[cfg(not(unix))]
+pub(super) fn lock(_: &File) -> io::Result<bool> {
+    Ok(true)
+}
+
+/// A place where tests let things fail: in debug builds, `P2PSHARE_FAIL_POINT=step:error:n` makes
+/// the n-th such step fail, and `step:abort:n` ends the process there, as a power cut would.
+#[cfg(debug_assertions)]
+pub(super) fn step(name: &str) -> io::Result<()> {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let Ok(wish) = std::env::var("P2PSHARE_FAIL_POINT") else { return Ok(()) };
+    let mut parts = wish.split(':');
+    let (step, how) = (parts.next(), parts.next());
+    let number = parts.next().and_then(|number| number.parse().ok()).unwrap_or(1);
+    if step != Some(name) || COUNT.fetch_add(1, Ordering::Relaxed) + 1 != number {
+        return Ok(());
+    }
+    match how {
+        Some("abort") => std::process::abort(),
+        _ => Err(io::Error::other("a test lets this fail")),
+    }
+}
+
+/// A place where tests let things fail, in debug builds only.
+#[cfg(not(debug_assertions))]
+#[expect(clippy::unnecessary_wraps, reason = "it can fail in debug builds")]
+pub(super) fn step(_: &str) -> io::Result<()> {
+    Ok(())
+}
+
+/// Sets when a folder was changed last.
+#[cfg(unix)]
+pub(super) fn set_folder_time(parent: &Dir, path: &Path, at: SystemTime) -> io::Result<()> {
+    use rustix::fs::{AtFlags, Timespec, Timestamps, UTIME_OMIT, utimensat};
+    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let seconds = i64::try_from(since.as_secs()).unwrap_or_default();
+    let changed = Timespec { tv_sec: seconds, tv_nsec: since.subsec_nanos().into() };
+    let read = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+    let times = Timestamps { last_access: read, last_modification: changed };
+    Ok(utimensat(parent, path, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+/// Sets when a folder was changed last.
+#[cfg(not(unix))]
+pub(super) fn set_folder_time(parent: &Dir, path: &Path, at: SystemTime) -> io::Result<()> {
+    parent.open_dir(path)?.into_std_file().set_modified(at)
+}
+
+/// Makes everything in the file system of a folder survive a power cut, where there is one call
+/// for that; `false` where there is none.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) fn sync_file_system(folder: &Dir) -> io::Result<bool> {
+    use rustix::fs;
+    let flags = fs::OFlags::RDONLY | fs::OFlags::DIRECTORY | fs::OFlags::CLOEXEC;
+    fs::syncfs(fs::openat(folder, ".", flags, fs::Mode::empty())?)?;
+    Ok(true)
+}
+
+/// Makes everything in the file system of a folder survive a power cut, where there is one call
+/// for that; `false` where there is none.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(super) fn sync_file_system(_: &Dir) -> io::Result<bool> {
+    Ok(false)
+}
+
+/// Whether a folder is this user's, and nobody else can look into it: the last six bits of its
+/// mode are zero.
+#[cfg(unix)]
+pub(super) fn is_private(folder: &Dir) -> bool {
+    use cap_std::fs::MetadataExt;
+    let user = rustix::process::geteuid().as_raw();
+    folder.dir_metadata().is_ok_and(|data| data.uid() == user && data.mode().trailing_zeros() >= 6)
+}
+
+/// Whether a folder is this user's, and nobody else can look into it.
+#[cfg(not(unix))]
+pub(super) fn is_private(_: &Dir) -> bool {
+    true
+}
+
+/// Gives a file a new name, in place of what has it.
+pub(super) fn replace(from: (&Dir, &Path), to: (&Dir, &Path)) -> io::Result<()> {
+    from.0.rename(from.1, to.0, to.1)
 }
 
 /// Gives a file a new name, never one that is taken ([`io::ErrorKind::AlreadyExists`]).
 #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
-pub(super) fn rename_without_replacing(from: (&Dir, &str), to: (&Dir, &str)) -> io::Result<()> {
+pub(super) fn rename_without_replacing(from: (&Dir, &Path), to: (&Dir, &Path)) -> io::Result<()> {
     use rustix::{fs, io::Errno};
     match fs::renameat_with(from.0, from.1, to.0, to.1, fs::RenameFlags::NOREPLACE) {
         // The file system (NFS, some FUSE) does not know the flag; a hard link never replaces.
@@ -128,7 +326,7 @@ pub(super) fn rename_without_replacing(from: (&Dir, &str), to: (&Dir, &str)) -> 
 
 /// Gives a file a new name, never one that is taken ([`io::ErrorKind::AlreadyExists`]).
 #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
-pub(super) fn rename_without_replacing(from: (&Dir, &str), to: (&Dir, &str)) -> io::Result<()> {
+pub(super) fn rename_without_replacing(from: (&Dir, &Path), to: (&Dir, &Path)) -> io::Result<()> {
     from.0.hard_link(from.1, to.0, to.1)?;
     from.0.remove_file(from.1)
 }

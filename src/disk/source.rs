@@ -1,32 +1,41 @@
-//! The file that is sent: opened once, read in order, hashed on the way, and looked at again at
-//! the end, since what changed while it was read is not what anybody meant to send.
+//! What is sent: files of a tree, a text, or a stream. Chunks are read where they are asked for,
+//! hashed on the way, and put into frames: many small ones share one.
+//!
+//! A file is looked at again at its end, since what changed while it was read is not what anybody
+//! meant to send.
 
 use std::{
+    collections::{HashMap, VecDeque},
     fs::{File, Metadata},
     io::{self, Read},
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
     time::UNIX_EPOCH,
 };
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use sha2::{Digest, Sha256};
 
-use super::platform::{self, Stamp};
+use super::{
+    platform::{self, Stamp},
+    tree::{Found, Selection, Tree},
+};
 use crate::proto::{
     digest::{Hash, tree},
-    frame::{ChunkHash, DATA_HEADER, MAX_FRAME, data_header},
+    frame::{ChunkHash, DATA_TYPE, Frame, MAX_FRAME, RECORD_HEADER, record_header},
     manifest::{Entry, FileId, Kind, Modified},
     name::{HostileName, Name},
 };
 
-/// What a reading gives, in order: the frames of a chunk, its hash, the next chunk.
-#[derive(Debug)]
-pub enum Piece {
-    /// A whole data frame.
-    Frame(BytesMut),
-    /// The chunk whose frames went before.
-    Chunk(ChunkHash),
-}
+/// Less room than this in a frame is not worth a record of a longer chunk, in bytes.
+const SMALLEST_PART: usize = 4 * 1024;
+
+/// Hashes that one frame tells at most.
+const HASHES: usize = 1_000;
+
+/// Bytes after which the hashes of what was read are told: the receiver can do nothing with a
+/// chunk before, and stops the sender when it holds too many.
+const UNTOLD: usize = 1024 * 1024;
 
 /// Why a file cannot be sent.
 #[derive(Debug, thiserror::Error)]
@@ -56,135 +65,394 @@ pub enum SourceError {
     /// It changed while it was read.
     #[error("{0} changed while it was sent")]
     Changed(PathBuf),
+    /// Two things to send have one name, under which only one of them could arrive.
+    #[error("{0} and {1} have the same name")]
+    SameName(PathBuf, PathBuf),
+    /// A pattern of what to leave out makes no sense.
+    #[error("{pattern} is not a pattern: {why}")]
+    Pattern {
+        /// The pattern.
+        pattern: String,
+        /// What is wrong with it.
+        why: String,
+    },
 }
 
-/// An open file and what was seen of it when it was opened.
+/// What is sent. Threads share it: what a stream has read outlives the connection that it was
+/// read for.
 #[derive(Debug)]
 pub struct Source {
-    path: PathBuf,
-    file: File,
-    stamp: Stamp,
-    entry: Entry,
+    content: Content,
+    /// What each file was like when its first chunk was read.
+    stamps: Mutex<HashMap<FileId, Stamp>>,
+}
+
+#[derive(Debug)]
+enum Content {
+    Tree(Tree),
+    Text(Bytes),
+    Stream(Mutex<Stream>),
+}
+
+/// The chunks of a stream that the receiver may still want.
+struct Stream {
+    from: Box<dyn Read + Send>,
+    first: u32,
+    chunks: VecDeque<Bytes>,
+    /// Buffers of chunks that are forgotten.
+    spare: Vec<BytesMut>,
+    size: u64,
+}
+
+/// What became of a chunk.
+#[derive(Debug)]
+pub enum Chunk {
+    /// It is in the frames.
+    Read(ChunkHash),
+    /// The stream has ended before it, after so many bytes.
+    Ended(u64),
 }
 
 impl Source {
-    /// Opens a file.
-    ///
-    /// # Errors
-    /// [`SourceError`] when it is not a readable regular file, or its name cannot be sent.
-    pub fn open(path: &Path) -> Result<Self, SourceError> {
-        let failed = |error| SourceError::Read { path: path.to_owned(), error };
-        // Looked at before it is opened, since opening a pipe waits for its writer.
-        let before = std::fs::metadata(path).map_err(failed)?;
-        if !before.is_file() {
-            return Err(SourceError::NotAFile(path.to_owned()));
-        }
-        let file = File::open(path).map_err(failed)?;
-        let metadata = file.metadata().map_err(failed)?;
-        if !metadata.is_file() {
-            return Err(SourceError::NotAFile(path.to_owned()));
-        }
-        let entry = entry(path, &metadata)?;
-        Ok(Self { path: path.to_owned(), file, stamp: platform::stamp(&metadata), entry })
-    }
-
-    /// What is offered.
+    /// The files and folders of a tree.
     #[must_use]
-    pub fn entry(&self) -> &Entry {
-        &self.entry
+    pub fn of_tree(tree: Tree) -> Self {
+        Self::of(Content::Tree(tree))
     }
 
-    /// Reads the whole file, chunk by chunk, and hands its pieces over until `give` says no: in
-    /// frames of at most so many bytes, header included.
+    /// A text.
+    #[must_use]
+    pub fn of_text(text: String) -> Self {
+        Self::of(Content::Text(text.into()))
+    }
+
+    /// Whatever comes from a reader until it ends.
+    #[must_use]
+    pub fn of_stream(from: Box<dyn Read + Send>) -> Self {
+        let stream = Stream { from, first: 0, chunks: VecDeque::new(), spare: Vec::new(), size: 0 };
+        Self::of(Content::Stream(Mutex::new(stream)))
+    }
+
+    fn of(content: Content) -> Self {
+        Self { content, stamps: Mutex::default() }
+    }
+
+    /// Tells what there is to offer, until `give` says no. The text or stream has this name.
+    pub fn walk(&self, name: &Name, give: &mut dyn FnMut(Found) -> bool) {
+        let (kind, size) = match &self.content {
+            Content::Tree(tree) => return tree.walk(give),
+            Content::Text(text) => (Kind::Text, text.len() as u64),
+            Content::Stream(_) => (Kind::Stream, 0),
+        };
+        let path = name.clone().into();
+        give(Found::Entry(Entry { kind, path, size, modified: None, executable: false }));
+    }
+
+    /// What an entry is called on this machine.
+    #[must_use]
+    pub fn locate(&self, entry: &Entry) -> PathBuf {
+        match &self.content {
+            Content::Tree(tree) => tree.locate(&entry.path),
+            Content::Text(_) | Content::Stream(_) => entry.path.as_str().into(),
+        }
+    }
+
+    /// Forgets the first chunks of the stream.
+    pub fn forget(&self, chunks: u32) {
+        if let Content::Stream(stream) = &self.content {
+            let mut stream = stream.lock().unwrap_or_else(PoisonError::into_inner);
+            while stream.first < chunks
+                && let Some(chunk) = stream.chunks.pop_front()
+            {
+                stream.first += 1;
+                stream.spare.extend(chunk.try_into_mut());
+            }
+        }
+    }
+
+    /// Whether a file is still what it was when its first chunk was read.
     ///
     /// # Errors
-    /// [`SourceError::Changed`] when it is not the same file any more, [`SourceError::Read`]
-    /// when it cannot be read.
+    /// [`SourceError::Changed`] when it is not.
+    pub fn check_unchanged(&self, id: FileId, entry: &Entry) -> Result<(), SourceError> {
+        let Content::Tree(tree) = &self.content else { return Ok(()) };
+        let seen = self.stamps().remove(&id);
+        if seen.is_some() && entry.chunk_count() == Some(1) {
+            return Ok(()); // It was looked at right after it was read.
+        }
+        let file = self.open(tree, id, entry);
+        let now = self.stamps().remove(&id);
+        file?;
+        if seen.is_none() || seen == now { Ok(()) } else { Err(self.changed(entry)) }
+    }
+
+    /// Whether an open file is still what it was when it was opened first.
+    fn check_open(&self, file: &File, id: FileId, entry: &Entry) -> Result<(), SourceError> {
+        let failed = |error| SourceError::Read { path: self.locate(entry), error };
+        let now = platform::stamp(&file.metadata().map_err(failed)?);
+        let known = self.stamps().get(&id).copied();
+        if known == Some(now) { Ok(()) } else { Err(self.changed(entry)) }
+    }
+
+    /// Opens a file, which must be as it was offered, and as it was when it was opened first.
+    fn open(&self, tree: &Tree, id: FileId, entry: &Entry) -> Result<File, SourceError> {
+        let failed = |error| SourceError::Read { path: self.locate(entry), error };
+        let file = tree.open(&entry.path).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
+        let stamp = platform::stamp(&metadata);
+        let known = *self.stamps().entry(id).or_insert(stamp);
+        let offered = metadata.len() == entry.size && modified(&metadata) == entry.modified;
+        if offered && known == stamp { Ok(file) } else { Err(self.changed(entry)) }
+    }
+
+    fn stamps(&self) -> std::sync::MutexGuard<'_, HashMap<FileId, Stamp>> {
+        self.stamps.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn changed(&self, entry: &Entry) -> SourceError {
+        SourceError::Changed(self.locate(entry))
+    }
+}
+
+impl Stream {
+    /// A chunk that is kept, or that comes next; `None` at the end.
+    fn chunk(&mut self, chunk: u32, length: usize) -> io::Result<Option<Bytes>> {
+        let index = chunk.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
+        if let Some(kept) = index.and_then(|index| self.chunks.get(index)) {
+            return Ok(Some(kept.clone()));
+        }
+        let mut buffer = self.spare.pop().unwrap_or_default();
+        buffer.resize(length, 0);
+        let count = fill(&mut *self.from, &mut buffer)?;
+        if count == 0 {
+            return Ok(None);
+        }
+        buffer.truncate(count);
+        self.size = self.size.saturating_add(count as u64);
+        let read = buffer.freeze();
+        self.chunks.push_back(read.clone());
+        Ok(Some(read))
+    }
+}
+
+impl std::fmt::Debug for Stream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Stream({} chunks from {})", self.chunks.len(), self.first)
+    }
+}
+
+/// Reads until a buffer is full or nothing follows; gives the number of bytes.
+fn fill(from: &mut dyn Read, mut buffer: &mut [u8]) -> io::Result<usize> {
+    let length = buffer.len();
+    while !buffer.is_empty() {
+        match from.read(buffer) {
+            Ok(0) => break,
+            Ok(count) => buffer = buffer.get_mut(count..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(length - buffer.len())
+}
+
+/// Reads chunks of a source; keeps the file open that it read last.
+#[derive(Debug)]
+pub struct ChunkReader<'a> {
+    source: &'a Source,
+    open: Option<(FileId, File)>,
+}
+
+impl<'a> ChunkReader<'a> {
+    /// A reader of a source.
+    #[must_use]
+    pub fn new(source: &'a Source) -> Self {
+        Self { source, open: None }
+    }
+
+    /// Reads a chunk into frames.
     ///
-    /// # Panics
-    /// Never: payloads are shorter than chunks, which are shorter than 2^32.
+    /// # Errors
+    /// [`SourceError`] when it cannot be read, or the file is not what was offered.
     pub fn read(
-        &self,
+        &mut self,
         id: FileId,
-        frame: usize,
-        mut give: impl FnMut(Piece) -> bool,
-    ) -> Result<(), SourceError> {
-        let payload = frame.clamp(DATA_HEADER + 1, MAX_FRAME) - DATA_HEADER;
-        let chunking = self.entry.chunking();
-        for chunk in 0..chunking.count() {
-            let (_, length) = chunking.span(chunk).unwrap_or_default();
-            let mut hasher = Sha256::new();
-            let mut offset = 0;
-            while offset < length {
-                let frame = self.frame(id, chunk, offset, payload.min(left(length - offset)))?;
-                let payload = &frame[DATA_HEADER..];
-                hasher.update(payload);
-                offset += u32::try_from(payload.len()).expect("a payload is shorter than a chunk");
-                if !give(Piece::Frame(frame)) {
-                    return Ok(());
-                }
-            }
-            let hash = Hash(hasher.finalize().into());
-            if !give(Piece::Chunk(ChunkHash { file: id, chunk, hash })) {
-                return Ok(());
-            }
-        }
-        self.check_unchanged()
-    }
-
-    /// Reads the next part of a chunk into the tail of its frame.
-    fn frame(
-        &self,
-        id: FileId,
+        entry: &Entry,
         chunk: u32,
-        offset: u32,
+        frames: &mut Frames,
+    ) -> Result<Chunk, SourceError> {
+        let source = self.source;
+        let failed = |error: io::Error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => source.changed(entry),
+            _ => SourceError::Read { path: source.locate(entry), error },
+        };
+        let (start, length) = entry.chunking().span(chunk).unwrap_or_default();
+        let whole = usize::try_from(length).unwrap_or(usize::MAX);
+        let hash = match &source.content {
+            Content::Tree(tree) => {
+                let file = self.file(tree, id, entry)?;
+                let hash = frames.chunk(id, chunk, whole, |offset, part| {
+                    platform::read_at(file, part, start + offset as u64)
+                });
+                if entry.chunk_count() == Some(1) {
+                    source.check_open(file, id, entry)?;
+                }
+                hash
+            }
+            Content::Text(text) => frames.chunk(id, chunk, whole, copy(text)),
+            Content::Stream(stream) => {
+                let mut stream = stream.lock().unwrap_or_else(PoisonError::into_inner);
+                let Some(bytes) = stream.chunk(chunk, whole).map_err(failed)? else {
+                    return Ok(Chunk::Ended(stream.size));
+                };
+                drop(stream);
+                frames.chunk(id, chunk, bytes.len(), copy(&bytes))
+            }
+        };
+        Ok(Chunk::Read(ChunkHash { file: id, chunk, hash: hash.map_err(failed)? }))
+    }
+
+    /// The hash of a chunk of a file.
+    ///
+    /// # Errors
+    /// As [`ChunkReader::read`].
+    pub fn hash(&mut self, id: FileId, entry: &Entry, chunk: u32) -> Result<Hash, SourceError> {
+        let mut nowhere = Frames::new(MAX_FRAME, |_, _| true);
+        match self.read(id, entry, chunk, &mut nowhere)? {
+            Chunk::Read(chunk) => Ok(chunk.hash),
+            Chunk::Ended(_) => Err(self.source.changed(entry)),
+        }
+    }
+
+    fn file(&mut self, tree: &Tree, id: FileId, entry: &Entry) -> Result<&File, SourceError> {
+        let file = match self.open.take() {
+            Some((open, file)) if open == id => file,
+            _ => self.source.open(tree, id, entry)?,
+        };
+        Ok(&self.open.insert((id, file)).1)
+    }
+}
+
+/// Copies parts of a chunk that is in memory.
+fn copy(chunk: &[u8]) -> impl FnMut(usize, &mut [u8]) -> io::Result<()> {
+    |offset, part| {
+        let from = chunk.get(offset..offset + part.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        part.copy_from_slice(from);
+        Ok(())
+    }
+}
+
+/// Puts chunks into data frames, and their hashes into frames that follow. Where frames go is
+/// asked at each whether more are wanted; the number is that of its payload bytes.
+pub struct Frames<'a> {
+    give: Box<dyn FnMut(BytesMut, usize) -> bool + 'a>,
+    /// The longest frame, in bytes.
+    longest: usize,
+    frame: BytesMut,
+    payload: usize,
+    hashes: Vec<ChunkHash>,
+    /// Bytes of chunks whose hashes are not told yet.
+    untold: usize,
+    wanted: bool,
+}
+
+impl std::fmt::Debug for Frames<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Frames({} bytes)", self.frame.len())
+    }
+}
+
+impl<'a> Frames<'a> {
+    /// Frames of at most so many bytes.
+    #[must_use]
+    pub fn new(longest: usize, give: impl FnMut(BytesMut, usize) -> bool + 'a) -> Self {
+        let least = DATA_TYPE.len() + RECORD_HEADER + 1;
+        Self {
+            give: Box::new(give),
+            longest: longest.clamp(least, MAX_FRAME),
+            frame: BytesMut::new(),
+            payload: 0,
+            hashes: Vec::new(),
+            untold: 0,
+            wanted: true,
+        }
+    }
+
+    /// Whether anybody takes the frames.
+    #[must_use]
+    pub fn wanted(&self) -> bool {
+        self.wanted
+    }
+
+    /// Reads a chunk part by part into the tails of frames, and gives its hash.
+    fn chunk(
+        &mut self,
+        file: FileId,
+        chunk: u32,
         length: usize,
-    ) -> Result<BytesMut, SourceError> {
-        let mut frame = BytesMut::zeroed(DATA_HEADER + length);
-        let (header, payload) = frame.split_at_mut(DATA_HEADER);
-        header.copy_from_slice(&data_header(id, chunk, offset, length));
-        (&self.file).read_exact(payload).map_err(|error| self.failed(error))?;
-        Ok(frame)
+        mut read: impl FnMut(usize, &mut [u8]) -> io::Result<()>,
+    ) -> io::Result<Hash> {
+        let mut hasher = Sha256::new();
+        let mut offset = 0;
+        while offset < length {
+            let part = self.room(length - offset);
+            let begin = self.frame.len();
+            let place = u32::try_from(offset).unwrap_or(u32::MAX);
+            self.frame.extend_from_slice(&record_header(file, chunk, place, part));
+            let payload = self.frame.len();
+            self.frame.resize(payload + part, 0);
+            let bytes = self.frame.get_mut(payload..).unwrap_or_default();
+            if let Err(error) = read(offset, bytes) {
+                self.frame.truncate(begin);
+                return Err(error);
+            }
+            hasher.update(bytes);
+            self.payload += part;
+            self.untold += part;
+            offset += part;
+        }
+        Ok(Hash(hasher.finalize().into()))
     }
 
-    fn failed(&self, error: io::Error) -> SourceError {
-        match error.kind() {
-            io::ErrorKind::UnexpectedEof => SourceError::Changed(self.path.clone()),
-            _ => SourceError::Read { path: self.path.clone(), error },
+    /// Bytes of a chunk's rest that go into the frame at hand, or a new one.
+    fn room(&mut self, rest: usize) -> usize {
+        let left = self.longest.saturating_sub(self.frame.len() + RECORD_HEADER);
+        if self.frame.is_empty() || left < rest.min(SMALLEST_PART) {
+            self.end_frame();
+            self.frame.reserve(self.longest.min(DATA_TYPE.len() + RECORD_HEADER + rest));
+            self.frame.extend_from_slice(&DATA_TYPE);
+        }
+        rest.min(self.longest - self.frame.len() - RECORD_HEADER)
+    }
+
+    /// Tells a hash, after the chunk.
+    pub fn hash(&mut self, hash: ChunkHash) {
+        self.hashes.push(hash);
+        let full = self.hashes.len() >= HASHES.min((self.longest - 2) / 40);
+        if full || self.untold >= UNTOLD {
+            self.flush();
         }
     }
 
-    fn check_unchanged(&self) -> Result<(), SourceError> {
-        let now = self.file.metadata().map_err(|error| self.failed(error))?;
-        if platform::stamp(&now) == self.stamp {
-            Ok(())
-        } else {
-            Err(SourceError::Changed(self.path.clone()))
+    /// Gives away everything that there is.
+    pub fn flush(&mut self) {
+        self.end_frame();
+        self.untold = 0;
+        if !self.hashes.is_empty() {
+            let hashes = Frame::Hashes(std::mem::take(&mut self.hashes)).to_wire();
+            self.wanted &= (self.give)(BytesMut::from(hashes.as_slice()), 0);
         }
     }
-}
 
-/// No machine that runs this has pointers of less than 32 bits.
-fn left(bytes: u32) -> usize {
-    usize::try_from(bytes).unwrap_or(usize::MAX)
-}
-
-fn entry(path: &Path, metadata: &Metadata) -> Result<Entry, SourceError> {
-    let name = path.file_name().unwrap_or(path.as_os_str());
-    let name = name.to_str().ok_or_else(|| SourceError::NotUtf8(path.to_owned()))?;
-    let name =
-        Name::try_from(name).map_err(|why| SourceError::Name { path: path.to_owned(), why })?;
-    Ok(Entry {
-        kind: Kind::File,
-        path: name.into(),
-        size: metadata.len(),
-        modified: modified(metadata),
-        executable: platform::is_executable(metadata),
-    })
+    fn end_frame(&mut self) {
+        if !self.frame.is_empty() {
+            let payload = std::mem::take(&mut self.payload);
+            self.wanted &= (self.give)(self.frame.split(), payload);
+        }
+    }
 }
 
 /// Times before 1970 are left out.
-fn modified(metadata: &Metadata) -> Option<Modified> {
+pub(super) fn modified(metadata: &Metadata) -> Option<Modified> {
     let since = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
     Some(Modified { seconds: since.as_secs(), nanoseconds: since.subsec_nanos() })
 }
@@ -194,22 +462,29 @@ fn modified(metadata: &Metadata) -> Option<Modified> {
 /// # Errors
 /// [`SourceError`] when the file cannot be read or changes meanwhile.
 pub fn digest(path: &Path) -> Result<Hash, SourceError> {
-    let mut hashes = Vec::new();
-    Source::open(path)?.read(FileId(0), MAX_FRAME, |piece| {
-        if let Piece::Chunk(chunk) = piece {
-            hashes.push(chunk.hash);
-        }
-        true
-    })?;
-    Ok(tree(&hashes))
+    let selection = Selection { paths: vec![path.to_owned()], ..Selection::default() };
+    let source = Source::of_tree(Tree::new(&selection)?);
+    let mut entry = None;
+    let name = Name::try_from("-").map_err(|why| SourceError::Name { path: path.into(), why })?;
+    source.walk(&name, &mut |found| {
+        entry = match found {
+            Found::Entry(entry) => Some(entry),
+            Found::LeftOut { .. } => None,
+        };
+        false
+    });
+    let entry = entry.filter(|entry| entry.kind == Kind::File);
+    let entry = entry.ok_or_else(|| SourceError::NotAFile(path.to_owned()))?;
+    let mut reader = ChunkReader::new(&source);
+    let hashes = (0..entry.chunking().count()).map(|chunk| reader.hash(FileId(0), &entry, chunk));
+    let digest = tree(&hashes.collect::<Result<Vec<_>, _>>()?);
+    source.check_unchanged(FileId(0), &entry)?;
+    Ok(digest)
 }
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
-    use crate::proto::frame::{Frame, MAX_PAYLOAD};
 
     fn file_of(size: usize) -> (tempfile::TempDir, PathBuf, Vec<u8>) {
         let folder = tempfile::tempdir().unwrap();
@@ -219,77 +494,129 @@ mod tests {
         (folder, path, bytes)
     }
 
+    fn source(path: &Path) -> (Source, Vec<Entry>) {
+        let selection = Selection { paths: vec![path.to_owned()], ..Selection::default() };
+        let source = Source::of_tree(Tree::new(&selection).unwrap());
+        let mut entries = Vec::new();
+        source.walk(&"-".try_into().unwrap(), &mut |found| {
+            if let Found::Entry(entry) = found {
+                entries.push(entry);
+            }
+            true
+        });
+        (source, entries)
+    }
+
+    /// Reads everything; gives the bytes of each file and the number of data frames.
+    fn read_all(source: &Source, entries: &[Entry], longest: usize) -> (Vec<Vec<u8>>, usize) {
+        let mut files = vec![Vec::new(); entries.len()];
+        let (mut frames, mut hashes) = (0, Vec::new());
+        let mut take = Frames::new(longest, |frame, payload| {
+            assert!(frame.len() <= longest);
+            match Frame::from_wire(&Bytes::from(frame)).unwrap() {
+                Some(Frame::Data(records)) => {
+                    frames += 1;
+                    assert_eq!(records.iter().map(|r| r.bytes.len()).sum::<usize>(), payload);
+                    for record in records {
+                        files[record.file.0 as usize].extend_from_slice(&record.bytes);
+                    }
+                }
+                Some(Frame::Hashes(told)) => hashes.extend(told),
+                other => panic!("{other:?}"),
+            }
+            true
+        });
+        let mut reader = ChunkReader::new(source);
+        let mut expected = Vec::new();
+        for (file, entry) in (0..).map(FileId).zip(entries) {
+            for chunk in 0..entry.chunking().count() {
+                let Chunk::Read(hash) = reader.read(file, entry, chunk, &mut take).unwrap() else {
+                    panic!("no stream")
+                };
+                take.hash(hash);
+                expected.push(hash);
+            }
+        }
+        take.flush();
+        drop(take);
+        assert_eq!(hashes, expected);
+        (files, frames)
+    }
+
     #[test]
-    fn a_file_comes_whole_and_in_order_with_a_hash_after_each_chunk() {
-        for size in [0, 1, MAX_PAYLOAD, 256 * 1024 - 1, 256 * 1024, 256 * 1024 + 1, 700_000] {
+    fn a_file_comes_whole_and_in_order() {
+        for size in [0, 1, 65_518, 256 * 1024 - 1, 256 * 1024, 256 * 1024 + 1, 700_000] {
             let (_folder, path, bytes) = file_of(size);
-            let (mut read, mut chunk) = (Vec::new(), Vec::new());
-            let give = |piece| {
-                match piece {
-                    Piece::Frame(frame) => {
-                        let frame = Frame::from_wire(&Bytes::from(frame)).unwrap();
-                        let Some(Frame::Data(records)) = frame else { panic!("not data") };
-                        chunk.extend_from_slice(&records[0].bytes);
-                    }
-                    Piece::Chunk(end) => {
-                        assert_eq!(end.hash, Hash::of(&chunk));
-                        read.append(&mut chunk);
-                    }
-                }
-                true
-            };
-            Source::open(&path).unwrap().read(FileId(0), MAX_FRAME, give).unwrap();
-            assert!(read == bytes, "{size}");
+            let (source, entries) = source(&path);
+            for longest in [MAX_FRAME, 16 * 1024, 1500] {
+                assert_eq!(read_all(&source, &entries, longest).0[0], bytes);
+            }
+            source.check_unchanged(FileId(0), &entries[0]).unwrap();
         }
     }
 
     #[test]
-    fn a_file_that_changes_while_it_is_read_is_found_out() {
+    fn small_files_share_frames() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("many");
+        std::fs::create_dir(&root).unwrap();
+        for file in 0..100 {
+            std::fs::write(root.join(format!("{file:03}")), vec![file; 1000]).unwrap();
+        }
+        let (source, entries) = source(&root);
+        let (files, frames) = read_all(&source, &entries, MAX_FRAME);
+        assert!(files[1..].iter().zip(0..).all(|(bytes, file)| *bytes == vec![file; 1000]));
+        assert_eq!(frames, 2);
+    }
+
+    #[test]
+    fn a_stream_is_kept_until_it_may_be_forgotten() {
+        let bytes: Vec<u8> =
+            (0..5_000_000_u32).flat_map(u32::to_le_bytes).take(2_500_000).collect();
+        let source = Source::of_stream(Box::new(io::Cursor::new(bytes)));
+        let entry = crate::proto::manifest::tests::entry(Kind::Stream, "stream", 0);
+        let mut reader = ChunkReader::new(&source);
+        let mut read = |chunk| {
+            let mut nowhere = Frames::new(MAX_FRAME, |_, _| true);
+            reader.read(FileId(0), &entry, chunk, &mut nowhere).unwrap()
+        };
+        let first = read(0);
+        assert!(matches!(read(1), Chunk::Read(_)));
+        assert!(matches!((first, read(0)), (Chunk::Read(a), Chunk::Read(b)) if a == b));
+        source.forget(2);
+        assert!(matches!(read(2), Chunk::Read(_)));
+        assert!(matches!(read(3), Chunk::Ended(2_500_000)));
+        assert!(matches!(read(2), Chunk::Read(_)));
+    }
+
+    #[test]
+    fn a_file_that_changes_while_it_is_read_is_noticed() {
         type Change = fn(&Path);
-        let changes: [(&str, Change); 4] = [
-            ("grows", |path| {
-                use io::Write;
-                File::options().append(true).open(path).unwrap().write_all(b"x").unwrap();
-            }),
-            ("shrinks", |path| File::options().write(true).open(path).unwrap().set_len(1).unwrap()),
-            ("is rewritten", |path| {
-                File::options().write(true).open(path).unwrap();
-                std::fs::write(path, vec![9; 600_000]).unwrap();
-            }),
-            ("is touched", |path| {
-                let file = File::options().write(true).open(path).unwrap();
-                file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
-            }),
+        let changes: [Change; 5] = [
+            |path| std::fs::write(path, vec![1; 300_000]).unwrap(),
+            |path| std::fs::write(path, vec![0; 10]).unwrap(),
+            |path| std::fs::write(path, vec![0; 400_000]).unwrap(),
+            |path| std::fs::remove_file(path).unwrap(),
+            |path| {
+                std::fs::remove_file(path).unwrap();
+                std::fs::write(path, vec![0; 300_000]).unwrap();
+            },
         ];
-        for (what, change) in changes {
-            let (_folder, path, _) = file_of(600_000);
-            let source = Source::open(&path).unwrap();
-            let mut first = true;
-            let end = source.read(FileId(0), MAX_FRAME, |_| {
-                if std::mem::take(&mut first) {
-                    change(&path);
-                }
-                true
-            });
-            assert!(matches!(end, Err(SourceError::Changed(_))), "{what}: {end:?}");
+        for change in changes {
+            let (_folder, path, _) = file_of(300_000);
+            let (source, entries) = source(&path);
+            let mut reader = ChunkReader::new(&source);
+            reader.hash(FileId(0), &entries[0], 0).unwrap();
+            change(&path);
+            assert!(source.check_unchanged(FileId(0), &entries[0]).is_err());
         }
     }
 
     #[test]
-    fn only_regular_files_with_plain_names_are_opened() {
-        let (folder, path, _) = file_of(1);
-        assert!(matches!(Source::open(folder.path()), Err(SourceError::NotAFile(_))));
-        assert!(matches!(Source::open(Path::new("/dev/null")), Err(SourceError::NotAFile(_))));
-        assert!(matches!(Source::open(&folder.path().join("b")), Err(SourceError::Read { .. })));
-        let odd = folder.path().join("a\nb");
-        std::fs::rename(&path, &odd).unwrap();
-        assert!(matches!(Source::open(&odd), Err(SourceError::Name { .. })));
-    }
-
-    #[test]
-    fn the_digest_of_a_file_is_the_tree_over_its_chunks() {
+    fn the_digest_of_a_file_is_that_of_a_transfer() {
         let (_folder, path, bytes) = file_of(300_000);
-        let leaves = [Hash::of(&bytes[..256 * 1024]), Hash::of(&bytes[256 * 1024..])];
+        let leaves = [&bytes[..256 * 1024], &bytes[256 * 1024..]].map(Hash::of);
         assert_eq!(digest(&path).unwrap(), tree(&leaves));
+        assert!(matches!(digest(path.parent().unwrap()), Err(SourceError::NotAFile(_))));
     }
 }

@@ -1,8 +1,11 @@
 //! The thread that writes and hashes what arrives, so that a slow disk never holds the network
-//! task. It is told what to do through a queue that the session's credit bounds.
+//! task, and one beside it that hashes what is here from before. They are told what to do through
+//! queues that the receiver's machine bounds.
 
 use std::{
     collections::HashMap,
+    fs::File,
+    io::{self, Write},
     path::PathBuf,
     sync::mpsc,
     thread::{self, JoinHandle},
@@ -11,69 +14,117 @@ use std::{
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::sink::{Destination, Sink, SinkError};
+use super::{
+    journal::Session,
+    pipe::Pipe,
+    platform,
+    sink::{Destination, Item, Opened, Sink, SinkError, Survey},
+};
 use crate::proto::{
     digest::Hash,
     frame::ChunkHash,
     manifest::{Entry, FileId},
-    receiver::Part,
+    receiver::{Conflict, Found, Input, Origin, Part},
 };
 
+/// Bytes that are hashed at a time.
+const HASH_STEP: usize = 256 * 1024;
+
+/// Where everything goes.
+pub enum Target {
+    /// Into a folder.
+    Folder(Destination, Option<Session>),
+    /// Into a pipe.
+    Pipe(Box<dyn Write + Send>),
+    /// Into memory: a text.
+    Memory,
+}
+
 /// What is to be done.
-#[derive(Debug)]
 pub enum Command {
-    /// Open a part file.
-    Prepare(Destination, Entry),
+    /// Open the target, and look what there is.
+    Open(Target, Vec<Item>),
+    /// What is done about names that are taken.
+    Decide(Conflict),
+    /// Look what there is of a file.
+    Look(FileId, Entry),
+    /// Hash a chunk that is here from before.
+    Hash(FileId, u32, Origin),
     /// Write a part of a chunk.
     Write(Part),
-    /// Flush the file and name it.
-    Commit,
+    /// Say what the hash of everything written of a chunk is.
+    Check(FileId, u32),
+    /// Copy a chunk from the file of that name.
+    Copy(FileId, u32),
+    /// A chunk is right.
+    Keep(FileId, u32),
+    /// A file has everything.
+    Finish(FileId),
+    /// The file of that name is the same.
+    Here(FileId),
+    /// Copy a file or folder that is the same as the one of that name.
+    CopyFile(FileId),
+    /// Throw away what there is of a file.
+    Discard(FileId),
+    /// Flush items, each with its first entry, and name them.
+    Commit(Vec<(FileId, String)>),
 }
 
 /// What was done.
 #[derive(Debug)]
 pub enum Report {
-    /// The part file is open.
-    Prepared,
-    /// This many bytes were written.
-    Stored(u64),
-    /// All of a chunk was written.
-    ChunkStored(ChunkHash),
-    /// The file is safe, at this path.
-    Committed(PathBuf),
+    /// The target is open, and this is what there is.
+    Opened(Survey),
+    /// Something that the receiver's machine waits for.
+    Done(Input),
+    /// An item is safe, at this path if it has one.
+    Committed(FileId, Option<PathBuf>),
+    /// A text is here.
+    Text(Vec<u8>),
     /// It cannot go on; nothing follows.
     Failed(SinkError),
 }
 
-/// The thread; what is not committed is removed when it is [closed](Writer::close).
+/// The threads.
 #[derive(Debug)]
 pub struct Writer {
-    commands: mpsc::Sender<Command>,
+    commands: mpsc::Sender<Order>,
     thread: JoinHandle<()>,
 }
 
+enum Order {
+    Do(Command),
+    /// End, and keep what a later attempt can use, or not.
+    End(bool),
+}
+
 impl Writer {
-    /// Starts the thread. Reports are bounded by what the session has commands for.
+    /// Starts the threads. Reports are bounded by what the session has commands for.
     ///
     /// # Panics
     /// When the system has no thread to give.
     #[must_use]
     pub fn start(reports: UnboundedSender<Report>) -> Self {
         let (commands, queue) = mpsc::channel();
-        let work = move || Work::default().run(&queue, &reports);
+        let hasher = Hasher::start(reports.clone());
+        let work =
+            move || Work { target: None, hashers: HashMap::new(), hasher, reports }.run(&queue);
         let thread = thread::Builder::new().name("writer".to_owned()).spawn(work);
         Self { commands, thread: thread.expect("the system has a thread to give") }
     }
 
     /// Queues a command; one that comes after a failure is passed over.
     pub fn command(&self, command: Command) {
-        if self.commands.send(command).is_err() {
+        if self.commands.send(Order::Do(command)).is_err() {
             tracing::debug!("the writer has ended");
         }
     }
 
-    /// Ends the thread and waits until it has removed what was not committed.
-    pub fn close(self) {
+    /// Ends the thread after what was commanded. Without `keep`, nothing remains of what was not
+    /// committed; with it, what a later attempt can use.
+    pub fn close(self, keep: bool) {
+        // It ends by itself after a failure, keeping what can be used.
+        let _ = self.commands.send(Order::End(keep));
         drop(self.commands);
         if self.thread.join().is_err() {
             tracing::error!("the writer panicked");
@@ -81,54 +132,221 @@ impl Writer {
     }
 }
 
-#[derive(Default)]
+enum Open {
+    Folder(Box<Sink>),
+    Pipe(Pipe),
+}
+
 struct Work {
-    sink: Option<Sink>,
-    hashers: HashMap<u32, Sha256>,
+    target: Option<Open>,
+    hashers: HashMap<(FileId, u32), Sha256>,
+    hasher: Hasher,
+    reports: UnboundedSender<Report>,
 }
 
 impl Work {
-    fn run(mut self, queue: &mpsc::Receiver<Command>, reports: &UnboundedSender<Report>) {
-        for command in queue {
-            match self.carry_out(command) {
-                Ok(done) => done.into_iter().for_each(|report| tell(reports, report)),
-                Err(error) => return tell(reports, Report::Failed(error)),
+    fn run(mut self, queue: &mpsc::Receiver<Order>) {
+        let mut keep = true;
+        let mut failed = false;
+        for order in queue {
+            match order {
+                Order::End(wish) => {
+                    keep = wish;
+                    break;
+                }
+                Order::Do(_) if failed => {}
+                Order::Do(command) => {
+                    if let Err(error) = self.carry_out(command) {
+                        failed = true;
+                        self.tell(Report::Failed(error));
+                    }
+                }
             }
+        }
+        if let Some(Open::Folder(sink)) = self.target {
+            sink.close(keep);
         }
     }
 
-    fn carry_out(&mut self, command: Command) -> Result<Vec<Report>, SinkError> {
+    fn carry_out(&mut self, command: Command) -> Result<(), SinkError> {
         match command {
-            Command::Prepare(destination, entry) => {
-                self.sink = Some(Sink::create(destination, entry)?);
-                Ok(vec![Report::Prepared])
+            Command::Open(target, items) => return self.open(target, &items),
+            Command::Check(file, chunk) => {
+                let hasher = self.hashers.remove(&(file, chunk)).unwrap_or_default();
+                let hash = Hash(hasher.finalize().into());
+                self.done(Input::ChunkStored(ChunkHash { file, chunk, hash }));
+                return Ok(());
             }
-            Command::Write(part) => self.write(&part),
-            Command::Commit => match self.sink.take() {
-                Some(sink) => Ok(vec![Report::Committed(sink.commit()?)]),
-                None => Ok(Vec::new()),
-            },
+            Command::Write(part) => {
+                self.hash(&part);
+                return self.write(&part);
+            }
+            _ => {}
+        }
+        match &mut self.target {
+            Some(Open::Folder(_)) => self.in_folder(command),
+            Some(Open::Pipe(_)) => self.in_pipe(command),
+            None => Ok(()),
         }
     }
 
-    fn write(&mut self, part: &Part) -> Result<Vec<Report>, SinkError> {
-        let Some(sink) = &self.sink else { return Ok(Vec::new()) };
-        let mut hasher = self.hashers.remove(&part.chunk).unwrap_or_default();
-        hasher.update(&part.bytes);
-        sink.write(&part.bytes, part.position)?;
-        let mut reports = vec![Report::Stored(part.bytes.len() as u64)];
-        if part.last {
-            let hash = Hash(hasher.finalize().into());
-            reports.push(Report::ChunkStored(ChunkHash {
-                file: FileId(0),
-                chunk: part.chunk,
-                hash,
-            }));
-        } else {
-            self.hashers.insert(part.chunk, hasher);
-        }
-        Ok(reports)
+    fn open(&mut self, target: Target, items: &[Item]) -> Result<(), SinkError> {
+        let (open, survey) = match target {
+            Target::Folder(destination, session) => {
+                let mut sink = Sink::open(destination, Conflict::default(), session)?;
+                let survey = sink.survey(items)?;
+                (Open::Folder(Box::new(sink)), survey)
+            }
+            Target::Pipe(to) => (Open::Pipe(Pipe::new(Some(to))), Survey::default()),
+            Target::Memory => (Open::Pipe(Pipe::new(None)), Survey::default()),
+        };
+        self.target = Some(open);
+        self.tell(Report::Opened(survey));
+        Ok(())
     }
+
+    fn hash(&mut self, part: &Part) {
+        let hasher = self.hashers.entry((part.file, part.chunk)).or_default();
+        if part.offset == 0 {
+            *hasher = Sha256::new();
+        }
+        hasher.update(&part.bytes);
+    }
+
+    fn write(&mut self, part: &Part) -> Result<(), SinkError> {
+        match &mut self.target {
+            Some(Open::Folder(sink)) => {
+                sink.write(part)?;
+                self.done(Input::Stored(part.bytes.len() as u64, 1));
+            }
+            Some(Open::Pipe(pipe)) => pipe.write(part),
+            None => {}
+        }
+        Ok(())
+    }
+
+    fn in_folder(&mut self, command: Command) -> Result<(), SinkError> {
+        let Some(Open::Folder(sink)) = &mut self.target else { return Ok(()) };
+        let done = match command {
+            Command::Decide(conflict) => {
+                sink.decide(conflict);
+                None
+            }
+            Command::Look(file, entry) => Some(match sink.look_at(file, entry)? {
+                Opened::Take(found) => Input::Opened(file, found),
+                Opened::Skip(reason) => Input::Skipped(file, reason),
+            }),
+            Command::Hash(file, chunk, origin) => {
+                let job = Job { file, chunk, origin, from: sink.from_before(file, origin).ok() };
+                self.hasher.queue(job);
+                None
+            }
+            Command::Copy(file, chunk) => {
+                let hash = sink.copy(file, chunk)?;
+                Some(Input::ChunkStored(ChunkHash { file, chunk, hash }))
+            }
+            Command::Keep(file, chunk) => sink.keep(file, chunk).map(|()| None)?,
+            Command::Finish(file) => sink.finish(file).map(|()| None)?,
+            Command::CopyFile(file) => Some(Input::FileCopied(file, Some(sink.copy_file(file)?))),
+            Command::Here(file) => {
+                sink.here(file);
+                None
+            }
+            Command::Discard(file) => {
+                sink.discard(file);
+                None
+            }
+            Command::Commit(items) => return self.commit(items),
+            Command::Open(..) | Command::Write(_) | Command::Check(..) => None,
+        };
+        done.into_iter().for_each(|input| self.done(input));
+        Ok(())
+    }
+
+    fn commit(&mut self, items: Vec<(FileId, String)>) -> Result<(), SinkError> {
+        let Some(Open::Folder(sink)) = &mut self.target else { return Ok(()) };
+        let (first, names): (Vec<_>, Vec<_>) = items.into_iter().unzip();
+        let paths = sink.commit(&names)?;
+        for (first, path) in first.into_iter().zip(paths) {
+            self.tell(Report::Committed(first, Some(path)));
+        }
+        Ok(())
+    }
+
+    fn in_pipe(&mut self, command: Command) -> Result<(), SinkError> {
+        let Some(Open::Pipe(pipe)) = &mut self.target else { return Ok(()) };
+        match command {
+            Command::Look(file, _) => self.done(Input::Opened(file, Found::default())),
+            Command::Keep(_, chunk) => {
+                let (bytes, parts) = pipe.keep(chunk)?;
+                self.done(Input::Stored(bytes, parts));
+            }
+            Command::Commit(items) => {
+                let text = pipe.finish()?;
+                text.into_iter().for_each(|text| self.tell(Report::Text(text)));
+                items.into_iter().for_each(|(first, _)| self.tell(Report::Committed(first, None)));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn done(&self, input: Input) {
+        self.tell(Report::Done(input));
+    }
+
+    fn tell(&self, report: Report) {
+        tell(&self.reports, report);
+    }
+}
+
+/// A thread that hashes chunks that are here from before.
+struct Hasher {
+    jobs: mpsc::Sender<Job>,
+}
+
+struct Job {
+    file: FileId,
+    chunk: u32,
+    origin: Origin,
+    from: Option<(File, Entry)>,
+}
+
+impl Hasher {
+    fn start(reports: UnboundedSender<Report>) -> Self {
+        let (jobs, queue) = mpsc::channel::<Job>();
+        let work = move || {
+            for Job { file, chunk, origin, from } in queue {
+                let hash = from.and_then(|(from, entry)| hash_of(&from, &entry, chunk).ok());
+                tell(&reports, Report::Done(Input::Hashed(file, chunk, origin, hash)));
+            }
+        };
+        let thread = thread::Builder::new().name("hasher".to_owned()).spawn(work);
+        thread.expect("the system has a thread to give");
+        Self { jobs }
+    }
+
+    fn queue(&self, job: Job) {
+        if self.jobs.send(job).is_err() {
+            tracing::error!("the hasher has ended");
+        }
+    }
+}
+
+fn hash_of(from: &File, entry: &Entry, chunk: u32) -> io::Result<Hash> {
+    let (start, length) = entry.chunking().span(chunk).ok_or(io::ErrorKind::InvalidInput)?;
+    let end = start.saturating_add(u64::from(length));
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; HASH_STEP];
+    let mut position = start;
+    while position < end {
+        let left = usize::try_from(end - position).unwrap_or(HASH_STEP).min(HASH_STEP);
+        let part = buffer.get_mut(..left).unwrap_or_default();
+        platform::read_at(from, part, position)?;
+        hasher.update(&*part);
+        position += left as u64;
+    }
+    Ok(Hash(hasher.finalize().into()))
 }
 
 /// The session may have ended already.

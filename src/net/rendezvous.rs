@@ -13,8 +13,8 @@ use std::{
 
 use futures_util::{SinkExt, StreamExt};
 use p2pshare_signal::protocol::{
-    Body, DEFAULT_PORT, MAX_MESSAGE, Nameplate, PATH, Presence, Refusal, Reply, Request, RoomId,
-    Token,
+    self, Body, DEFAULT_PORT, MAX_MESSAGE, Nameplate, PATH, Presence, Refusal, Reply, Request,
+    RoomId, Token,
 };
 use tokio::{
     net::TcpStream,
@@ -98,6 +98,23 @@ impl fmt::Display for Address {
     }
 }
 
+impl FromStr for Address {
+    type Err = BadServerUrl;
+
+    /// Reads what [`Address`] shows.
+    fn from_str(text: &str) -> Result<Self, BadServerUrl> {
+        if let Ok(address) = text.parse() {
+            return Ok(Self::Socket(address));
+        }
+        if let Ok(url) = text.parse() {
+            return Ok(Self::Server(url));
+        }
+        let (host, port) = text.rsplit_once(':').ok_or(BadServerUrl)?;
+        let port = port.parse().map_err(|_| BadServerUrl)?;
+        Ok(Self::Host { host: host.to_owned(), port })
+    }
+}
+
 /// The address of a server: `ws://` or `wss://`; `http://` and `https://` mean the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerUrl(String);
@@ -114,19 +131,19 @@ impl FromStr for ServerUrl {
         let parts = text.parse::<Uri>().map_err(|_| BadServerUrl)?.into_parts();
         let (scheme, default_port) = match parts.scheme.as_ref().map(uri::Scheme::as_str) {
             Some("ws") => ("ws", Some(DEFAULT_PORT)),
-            Some("http") => ("ws", None),
+            Some("http") => ("ws", Some(80)),
             Some("wss" | "https") => ("wss", None),
             _ => return Err(BadServerUrl),
         };
-        let authority = parts.authority.filter(|a| !a.host().is_empty()).ok_or(BadServerUrl)?;
-        if authority.as_str().contains('@') {
+        let authority = parts.authority.ok_or(BadServerUrl)?;
+        let (host, port) = (authority.host(), authority.port_u16());
+        let written = |port: Option<u16>| port.map(|port| format!(":{port}")).unwrap_or_default();
+        // `Uri` passes over what it does not understand: a user, a colon without a port or with
+        // one over 65,535, letters before a bracket.
+        if host.is_empty() || authority.as_str() != format!("{host}{}", written(port)) {
             return Err(BadServerUrl);
         }
-        let port = match (authority.port_u16(), default_port) {
-            (None, Some(port)) => format!(":{port}"),
-            _ => String::new(),
-        };
-        Ok(Self(format!("{scheme}://{authority}{port}")))
+        Ok(Self(format!("{scheme}://{host}{}", written(port.or(default_port)))))
     }
 }
 
@@ -218,6 +235,30 @@ impl Connection {
             }
             _ => Err(RendezvousError::Nonsense),
         }
+    }
+
+    /// Joins a room that exists by being joined.
+    ///
+    /// # Errors
+    /// When the server refuses or is lost.
+    pub async fn join(
+        mut self,
+        room: RoomId,
+        role: protocol::Role,
+    ) -> Result<Room, RendezvousError> {
+        self.say(&Request::Join { room: room.clone(), role }).await?;
+        match self.answer().await? {
+            Reply::Joined { room: joined, token } if joined == room => {
+                Ok(Room::enter(self, room, token))
+            }
+            _ => Err(RendezvousError::Nonsense),
+        }
+    }
+
+    /// Where it leads.
+    #[must_use]
+    pub fn address(&self) -> &Address {
+        &self.address
     }
 
     /// Claims a nameplate.
@@ -543,8 +584,29 @@ mod tests {
         assert_eq!(url("https://example.org/"), Ok("wss://example.org".to_owned()));
         assert_eq!(url("http://192.0.2.1:9477/"), Ok("ws://192.0.2.1:9477".to_owned()));
         assert_eq!(url("ws://[::1]:9477"), Ok("ws://[::1]:9477".to_owned()));
-        for bad in ["", "box", "box:9477", "ftp://box", "ws://", "ws://u:p@box", "ws:// box"] {
+        for bad in [
+            "",
+            "box",
+            "box:9477",
+            "ftp://box",
+            "ws://",
+            "ws://u:p@box",
+            "ws:// box",
+            "ws://box:",
+            "ws://box:99999",
+            "ws://b[::1]:9477",
+        ] {
             assert_eq!(url(bad), Err(BadServerUrl), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_server_address_means_the_same_when_it_is_read_again() {
+        let url = |text: &str| text.parse::<ServerUrl>().map(|url| url.0);
+        for typed in ["http://box", "https://box", "ws://box", "wss://box", "ws://box:80"] {
+            let shown = url(typed).unwrap();
+            assert_eq!(url(&shown).as_ref(), Ok(&shown), "{typed}");
+        }
+        assert_eq!(url("http://box"), Ok("ws://box:80".to_owned()));
     }
 }

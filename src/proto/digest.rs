@@ -9,11 +9,16 @@ use std::fmt;
 use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 
+use super::wire::MAX_NUMBER;
+
 /// The smallest chunk, in bytes.
 const SMALLEST: u32 = 256 * 1024;
 
 /// The largest chunk, in bytes.
 pub const LARGEST: u32 = 16 * 1024 * 1024;
+
+/// The chunks of a stream, in bytes.
+const STREAM_CHUNK: u32 = 1024 * 1024;
 
 /// A file has fewer chunks than this, unless it would need larger ones than [`LARGEST`].
 const MANY: u64 = 4096;
@@ -59,6 +64,12 @@ impl Chunking {
             chunk = chunk.saturating_mul(2);
         }
         Self { size, chunk }
+    }
+
+    /// The cut of a stream, whose size nobody knows before its end: chunks of 1 MiB.
+    #[must_use]
+    pub fn of_stream() -> Self {
+        Self { size: MAX_NUMBER, chunk: STREAM_CHUNK }
     }
 
     /// Bytes of every chunk but the last.

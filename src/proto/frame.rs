@@ -1,8 +1,12 @@
 //! What travels on lanes: one frame a message, each at most [`MAX_FRAME`] bytes.
 //!
 //! A frame is a type of 16 bits, whose highest bit is [`CRITICAL`], and a body: fields, or for
-//! the two kinds that carry bulk, records of fixed shape. `Data` and `Hashes` may travel on any
+//! the kinds that come in bulk, records of fixed shape. `Data` and `Hashes` may travel on any
 //! lane; `Hello` opens each; everything else stays on the control channel.
+//!
+//! Ranges, of files and of chunks, are half-open and name what they are of by number.
+
+use std::ops::Range;
 
 use bytes::Bytes;
 
@@ -10,7 +14,7 @@ use super::{
     binding::Hello,
     digest::Hash,
     manifest::{Entry, EntryError, FileId},
-    wire::{CRITICAL, Fields, Reader, Value, WireError, Writer},
+    wire::{CRITICAL, Fields, MAX_NUMBER, Reader, Value, WireError, Writer},
 };
 
 /// The longest frame, in bytes: the data-channel message that every peer takes.
@@ -22,7 +26,11 @@ pub const DATA_HEADER: usize = 2 + RECORD_HEADER;
 /// The largest payload of one record that fills a frame, in bytes.
 pub const MAX_PAYLOAD: usize = MAX_FRAME - DATA_HEADER;
 
-const RECORD_HEADER: usize = 16;
+/// Bytes before the payload of each record.
+pub const RECORD_HEADER: usize = 16;
+
+/// The first bytes of a data frame; records follow.
+pub const DATA_TYPE: [u8; 2] = DATA.to_be_bytes();
 
 /// One message on a lane.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,24 +50,69 @@ pub enum Frame {
         /// Sum of their sizes, in bytes.
         bytes: u64,
     },
-    /// The receiver takes the offer and is ready to write.
+    /// The receiver takes the offer, and says next what it wants of it.
     Accept,
-    /// The receiver can take this many payload bytes in all, counted from the start.
+    /// The receiver can take this many payload bytes in all on this connection.
     Credit {
         /// A total that never falls, in bytes.
         limit: u64,
     },
-    /// Everything of a file was sent.
-    Fin {
-        /// Which.
-        file: FileId,
-        /// Its tree digest.
-        digest: Hash,
-    },
+    /// Everything that was wanted of these files was sent, and they did not change meanwhile.
+    Fin(Vec<Finished>),
     /// These files are on stable storage under their final names.
-    FinOk(Vec<FileId>),
+    FinOk(Vec<Range<u32>>),
     /// This end gives up.
     Cancel(Reason),
+    /// The receiver is to be sent these chunks.
+    Want(Vec<Wanted>),
+    /// The receiver has these chunks from before; the sender answers each with its own hash, and
+    /// before it the chunk, where the two differ.
+    Claim(Vec<ChunkHash>),
+    /// The receiver does not take these files.
+    Skip {
+        /// Which.
+        files: Vec<Range<u32>>,
+        /// Why: [`Reason::Declined`] or [`Reason::TargetExists`].
+        reason: Reason,
+    },
+    /// The sender cannot send these files after all: they changed, or cannot be read.
+    Withdraw(Vec<Range<u32>>),
+    /// The receiver has the first chunks of a stream; the sender may forget them.
+    Kept {
+        /// The stream.
+        file: FileId,
+        /// How many.
+        chunks: u32,
+    },
+    /// The receiver's first frame on a connection that follows a lost one: the offer is to go on
+    /// after so many entries.
+    Resume {
+        /// Entries that it has; none when it was started anew.
+        entries: u32,
+    },
+}
+
+/// The end of a chunk range that goes to the end of a file.
+pub const TO_THE_END: u32 = u32::MAX;
+
+/// Chunks that the receiver wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Of which files; of several, everything.
+    pub files: Range<u32>,
+    /// Which chunks, up to [`TO_THE_END`]; none asks for the file's `Fin` alone.
+    pub chunks: Range<u32>,
+}
+
+/// A file that was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Finished {
+    /// Which.
+    pub file: FileId,
+    /// Its size in bytes; known only now when it is a stream.
+    pub size: u64,
+    /// Its tree digest.
+    pub digest: Hash,
 }
 
 /// A part of a chunk.
@@ -157,14 +210,21 @@ const CREDIT: u16 = CRITICAL | 7;
 const FIN: u16 = CRITICAL | 8;
 const FIN_OK: u16 = CRITICAL | 9;
 const CANCEL: u16 = CRITICAL | 10;
+const WANT: u16 = CRITICAL | 11;
+const CLAIM: u16 = CRITICAL | 12;
+const SKIP: u16 = CRITICAL | 13;
+const WITHDRAW: u16 = CRITICAL | 14;
+const KEPT: u16 = CRITICAL | 15;
+const RESUME: u16 = CRITICAL | 16;
 
 const ENTRY: u16 = CRITICAL | 1;
 const ENTRIES: u16 = CRITICAL | 1;
 const BYTES: u16 = CRITICAL | 2;
 const LIMIT: u16 = CRITICAL | 1;
 const FILE: u16 = CRITICAL | 1;
-const DIGEST: u16 = CRITICAL | 2;
+const CHUNKS: u16 = CRITICAL | 2;
 const REASON: u16 = CRITICAL | 1;
+const FILES: u16 = CRITICAL | 2;
 
 /// The bytes before the payload of a data frame with one record.
 ///
@@ -173,12 +233,21 @@ const REASON: u16 = CRITICAL | 1;
 #[must_use]
 pub fn data_header(file: FileId, chunk: u32, offset: u32, length: usize) -> [u8; DATA_HEADER] {
     assert!(length <= MAX_PAYLOAD, "callers cut chunks into payloads");
-    let length = u32::try_from(length).expect("a payload is shorter than 2^32");
     let mut header = [0; DATA_HEADER];
-    let parts = DATA.to_be_bytes().into_iter();
-    let numbers = [file.0, chunk, offset, length].into_iter().flat_map(u32::to_be_bytes);
-    header.iter_mut().zip(parts.chain(numbers)).for_each(|(to, from)| *to = from);
+    let (kind, record) = header.split_at_mut(2);
+    kind.copy_from_slice(&DATA_TYPE);
+    record.copy_from_slice(&record_header(file, chunk, offset, length));
     header
+}
+
+/// The bytes before the payload of one record.
+///
+/// # Panics
+/// When the payload is longer than 2^32 bytes, which no frame holds.
+#[must_use]
+pub fn record_header(file: FileId, chunk: u32, offset: u32, length: usize) -> [u8; RECORD_HEADER] {
+    let length = u32::try_from(length).expect("a payload is shorter than 2^32");
+    numbers([file.0, chunk, offset, length])
 }
 
 impl Frame {
@@ -186,28 +255,35 @@ impl Frame {
     #[must_use]
     pub fn to_wire(&self) -> Vec<u8> {
         match self {
-            Self::Hello(hello) => hello.to_wire(Writer::of_type(HELLO)),
-            Self::Data(records) => return records_to_wire(records),
-            Self::Hashes(hashes) => return hashes_to_wire(hashes),
+            Self::Hello(hello) => hello.to_wire(Writer::of_type(HELLO)).finish(),
+            Self::Data(records) => records_to_wire(records),
+            Self::Hashes(hashes) => bulk(HASHES, hashes.iter().map(chunk_hash_to_wire)),
             Self::Manifest(entries) => {
-                entries.iter().fold(Writer::of_type(MANIFEST), |writer, entry| {
-                    writer.field(ENTRY, &entry.to_wire())
-                })
+                let manifest = Writer::of_type(MANIFEST);
+                let each = |writer: Writer, entry: &Entry| writer.field(ENTRY, &entry.to_wire());
+                entries.iter().fold(manifest, each).finish()
             }
             Self::ManifestEnd { entries, bytes } => {
-                Writer::of_type(MANIFEST_END).u32(ENTRIES, *entries).u64(BYTES, *bytes)
+                Writer::of_type(MANIFEST_END).u32(ENTRIES, *entries).u64(BYTES, *bytes).finish()
             }
-            Self::Accept => Writer::of_type(ACCEPT),
-            Self::Credit { limit } => Writer::of_type(CREDIT).u64(LIMIT, *limit),
-            Self::Fin { file, digest } => {
-                Writer::of_type(FIN).u32(FILE, file.0).field(DIGEST, &digest.0)
+            Self::Accept => Writer::of_type(ACCEPT).finish(),
+            Self::Credit { limit } => Writer::of_type(CREDIT).u64(LIMIT, *limit).finish(),
+            Self::Fin(finished) => bulk(FIN, finished.iter().map(finished_to_wire)),
+            Self::FinOk(files) => bulk(FIN_OK, files.iter().map(range_to_wire)),
+            Self::Cancel(reason) => Writer::of_type(CANCEL).u16(REASON, reason.code()).finish(),
+            Self::Want(wanted) => bulk(WANT, wanted.iter().map(wanted_to_wire)),
+            Self::Claim(claims) => bulk(CLAIM, claims.iter().map(chunk_hash_to_wire)),
+            Self::Skip { files, reason } => {
+                let skip = Writer::of_type(SKIP).u16(REASON, reason.code());
+                let each = |writer: Writer, files| writer.field(FILES, &range_to_wire(files));
+                files.iter().fold(skip, each).finish()
             }
-            Self::FinOk(files) => {
-                files.iter().fold(Writer::of_type(FIN_OK), |writer, file| writer.u32(FILE, file.0))
+            Self::Withdraw(files) => bulk(WITHDRAW, files.iter().map(range_to_wire)),
+            Self::Kept { file, chunks } => {
+                Writer::of_type(KEPT).u32(FILE, file.0).u32(CHUNKS, *chunks).finish()
             }
-            Self::Cancel(reason) => Writer::of_type(CANCEL).u16(REASON, reason.code()),
+            Self::Resume { entries } => Writer::of_type(RESUME).u32(ENTRIES, *entries).finish(),
         }
-        .finish()
     }
 
     /// Parses a message. `None` is a frame of a later version that may be passed over.
@@ -223,8 +299,13 @@ impl Frame {
         let kind = reader.u16()?;
         let body = message.slice(2..);
         let frame = match kind {
-            DATA => Self::Data(records_from_wire(&body)?),
-            HASHES => Self::Hashes(hashes_from_wire(&body)?),
+            DATA => Self::Data(each(&body, |reader| record_from_wire(&body, reader))?),
+            HASHES => Self::Hashes(each(&body, chunk_hash_from_wire)?),
+            FIN => Self::Fin(each(&body, finished_from_wire)?),
+            FIN_OK => Self::FinOk(each(&body, range_from_wire)?),
+            WANT => Self::Want(each(&body, wanted_from_wire)?),
+            CLAIM => Self::Claim(each(&body, chunk_hash_from_wire)?),
+            WITHDRAW => Self::Withdraw(each(&body, range_from_wire)?),
             _ => return Self::from_fields(kind, &body),
         };
         Ok(Some(frame))
@@ -244,12 +325,16 @@ impl Frame {
             },
             ACCEPT => Self::Accept,
             CREDIT => Self::Credit { limit: fields.required(LIMIT)? },
-            FIN => Self::Fin {
-                file: FileId(fields.required(FILE)?),
-                digest: Hash(fields.required(DIGEST)?),
-            },
-            FIN_OK => Self::FinOk(fields.all::<u32>(FILE)?.into_iter().map(FileId).collect()),
             CANCEL => Self::Cancel(Reason::of_code(fields.required(REASON)?)),
+            SKIP => Self::Skip {
+                reason: Reason::of_code(fields.required(REASON)?),
+                files: ranges_from_wire(&mut fields)?,
+            },
+            KEPT => Self::Kept {
+                file: FileId(fields.required(FILE)?),
+                chunks: fields.required(CHUNKS)?,
+            },
+            RESUME => Self::Resume { entries: fields.required(ENTRIES)? },
             unknown => return Err(WireError::UnknownType(unknown).into()),
         };
         fields.finish()?;
@@ -262,49 +347,116 @@ fn entries_from_wire(fields: &mut Fields<'_>) -> Result<Vec<Entry>, FrameError> 
     Ok(entries.into_iter().map(Entry::from_wire).collect::<Result<_, _>>()?)
 }
 
+fn ranges_from_wire(fields: &mut Fields<'_>) -> Result<Vec<Range<u32>>, WireError> {
+    let ranges = fields.all::<[u8; 8]>(FILES)?;
+    ranges.iter().map(|range| range_from_wire(&mut Reader::new(range))).collect()
+}
+
+/// A frame of records of fixed shape.
+fn bulk<const N: usize>(kind: u16, records: impl Iterator<Item = [u8; N]>) -> Vec<u8> {
+    let mut message = kind.to_be_bytes().to_vec();
+    message.extend(records.flatten());
+    message
+}
+
+/// Numbers of 32 bits, one after the other.
+fn numbers<const N: usize, const BYTES: usize>(numbers: [u32; N]) -> [u8; BYTES] {
+    let mut bytes = [0; BYTES];
+    let flat = numbers.into_iter().flat_map(u32::to_be_bytes);
+    bytes.iter_mut().zip(flat).for_each(|(to, from)| *to = from);
+    bytes
+}
+
+/// Reads records until the body ends.
+fn each<'a, T>(
+    body: &'a [u8],
+    mut read: impl FnMut(&mut Reader<'a>) -> Result<T, WireError>,
+) -> Result<Vec<T>, WireError> {
+    let mut reader = Reader::new(body);
+    let mut records = Vec::new();
+    while !reader.is_empty() {
+        records.push(read(&mut reader)?);
+    }
+    Ok(records)
+}
+
 fn records_to_wire(records: &[Record]) -> Vec<u8> {
     let mut message = DATA.to_be_bytes().to_vec();
     for record in records {
-        let header = data_header(record.file, record.chunk, record.offset, record.bytes.len());
-        message.extend(header.iter().skip(2));
+        message.extend(record_header(record.file, record.chunk, record.offset, record.bytes.len()));
         message.extend_from_slice(&record.bytes);
     }
     message
 }
 
-fn records_from_wire(body: &Bytes) -> Result<Vec<Record>, WireError> {
-    let mut reader = Reader::new(body);
-    let mut records = Vec::new();
-    while !reader.is_empty() {
-        let (file, chunk, offset) = (FileId(reader.u32()?), reader.u32()?, reader.u32()?);
-        let length = usize::try_from(reader.u32()?).map_err(|_| WireError::Truncated)?;
-        let bytes = body.slice_ref(reader.take(length)?);
-        if bytes.is_empty() {
-            return Err(WireError::Range("a record without bytes"));
-        }
-        records.push(Record { file, chunk, offset, bytes });
+fn record_from_wire(body: &Bytes, reader: &mut Reader<'_>) -> Result<Record, WireError> {
+    let (file, chunk, offset) = (FileId(reader.u32()?), reader.u32()?, reader.u32()?);
+    let length = usize::try_from(reader.u32()?).map_err(|_| WireError::Truncated)?;
+    let bytes = body.slice_ref(reader.take(length)?);
+    if bytes.is_empty() {
+        return Err(WireError::Range("a record without bytes"));
     }
-    Ok(records)
+    Ok(Record { file, chunk, offset, bytes })
 }
 
-fn hashes_to_wire(hashes: &[ChunkHash]) -> Vec<u8> {
-    let mut message = HASHES.to_be_bytes().to_vec();
-    for ChunkHash { file, chunk, hash } in hashes {
-        message.extend_from_slice(&file.0.to_be_bytes());
-        message.extend_from_slice(&chunk.to_be_bytes());
-        message.extend_from_slice(&hash.0);
-    }
-    message
+fn chunk_hash_to_wire(chunk: &ChunkHash) -> [u8; 40] {
+    let mut bytes = [0; 40];
+    let (place, hash) = bytes.split_at_mut(8);
+    place.copy_from_slice(&numbers::<2, 8>([chunk.file.0, chunk.chunk]));
+    hash.copy_from_slice(&chunk.hash.0);
+    bytes
 }
 
-fn hashes_from_wire(body: &[u8]) -> Result<Vec<ChunkHash>, WireError> {
-    let mut reader = Reader::new(body);
-    let mut hashes = Vec::new();
-    while !reader.is_empty() {
-        let (file, chunk) = (FileId(reader.u32()?), reader.u32()?);
-        hashes.push(ChunkHash { file, chunk, hash: Hash(reader.array()?) });
+fn chunk_hash_from_wire(reader: &mut Reader<'_>) -> Result<ChunkHash, WireError> {
+    let (file, chunk) = (FileId(reader.u32()?), reader.u32()?);
+    Ok(ChunkHash { file, chunk, hash: Hash(reader.array()?) })
+}
+
+fn finished_to_wire(finished: &Finished) -> [u8; 44] {
+    let mut bytes = [0; 44];
+    let (numbers, digest) = bytes.split_at_mut(12);
+    let (file, size) = numbers.split_at_mut(4);
+    file.copy_from_slice(&finished.file.0.to_be_bytes());
+    size.copy_from_slice(&finished.size.to_be_bytes());
+    digest.copy_from_slice(&finished.digest.0);
+    bytes
+}
+
+fn finished_from_wire(reader: &mut Reader<'_>) -> Result<Finished, WireError> {
+    let (file, size) = (FileId(reader.u32()?), u64::from_be_bytes(reader.array()?));
+    if size > MAX_NUMBER {
+        return Err(WireError::Range("a number over 2^53 - 1"));
     }
-    Ok(hashes)
+    Ok(Finished { file, size, digest: Hash(reader.array()?) })
+}
+
+fn range_to_wire(range: &Range<u32>) -> [u8; 8] {
+    numbers([range.start, range.end])
+}
+
+fn range_from_wire(reader: &mut Reader<'_>) -> Result<Range<u32>, WireError> {
+    let range = reader.u32()?..reader.u32()?;
+    if range.is_empty() {
+        return Err(WireError::Range("an empty range of files"));
+    }
+    Ok(range)
+}
+
+fn wanted_to_wire(wanted: &Wanted) -> [u8; 16] {
+    let Wanted { files, chunks } = wanted;
+    numbers([files.start, files.end, chunks.start, chunks.end])
+}
+
+fn wanted_from_wire(reader: &mut Reader<'_>) -> Result<Wanted, WireError> {
+    let files = range_from_wire(reader)?;
+    let chunks = reader.u32()?..reader.u32()?;
+    if chunks.start > chunks.end {
+        return Err(WireError::Range("a range of chunks that ends before it begins"));
+    }
+    if files.len() > 1 && chunks != (0..TO_THE_END) {
+        return Err(WireError::Range("parts of several files"));
+    }
+    Ok(Wanted { files, chunks })
 }
 
 impl Value<'_> for Reason {
@@ -335,9 +487,18 @@ mod tests {
             Frame::ManifestEnd { entries: 2, bytes: 5 },
             Frame::Accept,
             Frame::Credit { limit: 1 << 40 },
-            Frame::Fin { file: FileId(0), digest: Hash([4; 32]) },
-            Frame::FinOk(vec![FileId(0), FileId(1)]),
+            Frame::Fin(vec![Finished { file: FileId(0), size: 7, digest: Hash([4; 32]) }]),
+            Frame::FinOk(vec![0..1, 4..9]),
             Frame::Cancel(Reason::Declined),
+            Frame::Want(vec![
+                Wanted { files: 0..9, chunks: 0..TO_THE_END },
+                Wanted { files: 9..10, chunks: 3..3 },
+            ]),
+            Frame::Claim(vec![ChunkHash { file: FileId(2), chunk: 8, hash: Hash([5; 32]) }]),
+            Frame::Skip { files: vec![3..4], reason: Reason::TargetExists },
+            Frame::Withdraw(vec![5..6]),
+            Frame::Kept { file: FileId(0), chunks: 32 },
+            Frame::Resume { entries: 12 },
         ]
     }
 
@@ -398,6 +559,21 @@ mod tests {
     }
 
     #[test]
+    fn ranges_that_make_no_sense_are_refused() {
+        for wanted in [
+            Wanted { files: 3..3, chunks: 0..TO_THE_END },
+            Wanted { files: 0..2, chunks: 0..1 },
+            Wanted { files: 0..1, chunks: Range { start: 2, end: 1 } },
+        ] {
+            let message = Bytes::from(Frame::Want(vec![wanted]).to_wire());
+            assert!(matches!(
+                Frame::from_wire(&message),
+                Err(FrameError::Wire(WireError::Range(_)))
+            ));
+        }
+    }
+
+    #[test]
     fn reasons_keep_their_numbers() {
         for (code, reason) in (0_u16..).zip(REASONS) {
             assert_eq!((reason.code(), Reason::of_code(code)), (code, reason));
@@ -413,7 +589,7 @@ mod tests {
 
         #[test]
         fn no_body_of_a_known_type_makes_the_parser_panic(
-            kind in 1_u16..12,
+            kind in 1_u16..18,
             body in proptest::collection::vec(any::<u8>(), 0..300),
         ) {
             let mut message = (CRITICAL | kind).to_be_bytes().to_vec();

@@ -1,7 +1,7 @@
 //! What is offered: entries with a kind, a path, a size and little else.
 //!
-//! Version 1 sends one regular file; the kinds of the others are reserved, so that they can come
-//! without a new version.
+//! A folder comes before what is in it, and everything of one *item* (a file or folder that was
+//! named to the sender) before the next. A text or a stream is always the only entry.
 
 use super::{
     digest::Chunking,
@@ -25,7 +25,7 @@ pub enum Kind {
     Directory,
     /// A message for the terminal.
     Text,
-    /// Bytes of unknown number.
+    /// Bytes of unknown number; its size says 0.
     Stream,
     /// Reserved, and refused.
     Symlink,
@@ -105,7 +105,16 @@ impl Entry {
     /// How the file is cut into chunks.
     #[must_use]
     pub fn chunking(&self) -> Chunking {
-        Chunking::of(self.size)
+        match self.kind {
+            Kind::Stream => Chunking::of_stream(),
+            _ => Chunking::of(self.size),
+        }
+    }
+
+    /// Its number of chunks; `None` for a stream that has not ended.
+    #[must_use]
+    pub fn chunk_count(&self) -> Option<u32> {
+        (self.kind != Kind::Stream).then(|| self.chunking().count())
     }
 
     /// The bytes of the entry.
@@ -113,7 +122,7 @@ impl Entry {
     pub fn to_wire(&self) -> Vec<u8> {
         let mut writer = Writer::new().u8(KIND, self.kind.code());
         for name in self.path.components() {
-            writer = writer.field(COMPONENT, name.as_str().as_bytes());
+            writer = writer.field(COMPONENT, name.as_bytes());
         }
         writer = writer.u64(SIZE, self.size);
         if let Some(modified) = self.modified {
@@ -167,6 +176,11 @@ pub(crate) mod tests {
             modified: None,
             executable: false,
         }
+    }
+
+    /// An entry of a kind at a path like `a/b`, for tests of the layers above.
+    pub(crate) fn entry(kind: Kind, path: &str, size: u64) -> Entry {
+        Entry { kind, path: RelPath::parse(path.split('/')).unwrap(), ..file(size) }
     }
 
     #[test]

@@ -5,22 +5,29 @@
 //! * [`code`] and [`words`]: what a person types
 //! * [`pake`], [`pairing`], [`seal`], [`signal`]: from a code to sealed signalling
 //! * [`binding`]: proof, on every lane, that the peer is the one who knew the code
+//! * [`reunion`]: the same two ends, again, after a lost connection
 //! * [`wire`], [`frame`]: bytes and messages
 //! * [`name`], [`manifest`], [`digest`]: what is sent, under which names, and its hashes
+//! * [`offer`], `incoming`: an offer and its files as they arrive
 //! * [`sender`], [`receiver`]: the two machines of a transfer
 
 pub mod binding;
 pub mod code;
 pub mod digest;
 pub mod frame;
+mod incoming;
 pub mod manifest;
 pub mod name;
+pub mod offer;
 pub mod pairing;
 pub mod pake;
 pub mod receiver;
+pub mod reunion;
 pub mod seal;
 pub mod sender;
 pub mod signal;
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod vectors;
 pub mod wire;

@@ -24,6 +24,12 @@ const DEVICES: [&str; 7] = ["CON", "PRN", "AUX", "NUL", "CLOCK$", "CONIN$", "CON
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Name(String);
 
+impl std::borrow::Borrow<str> for Name {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
 /// Why a text cannot be a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HostileName {
@@ -56,19 +62,19 @@ impl Name {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
 
-    /// Why some systems cannot hold the name, if so.
-    #[must_use]
-    pub fn unportable(&self) -> Option<&'static str> {
-        if self.0.contains(['\\', ':', '*', '?', '"', '<', '>', '|']) {
-            Some("it has one of \\ : * ? \" < > | in it")
-        } else if self.0.ends_with(['.', ' ']) {
-            Some("it ends in a dot or a space")
-        } else if is_device(&self.0) {
-            Some("Windows keeps it for a device")
-        } else {
-            None
-        }
+/// Why some systems cannot hold a name, if so.
+#[must_use]
+pub fn unportable(name: &str) -> Option<&'static str> {
+    if name.contains(['\\', ':', '*', '?', '"', '<', '>', '|']) {
+        Some("it has one of \\ : * ? \" < > | in it")
+    } else if name.ends_with(['.', ' ']) {
+        Some("it ends in a dot or a space")
+    } else if is_device(name) {
+        Some("Windows keeps it for a device")
+    } else {
+        None
     }
 }
 
@@ -98,9 +104,10 @@ impl TryFrom<&str> for Name {
     }
 }
 
-/// A path beneath the folder that receives: at least one name.
+/// A path beneath the folder that receives: at least one name. It takes as little memory as its
+/// text, since an offer may have a million.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct RelPath(Vec<Name>);
+pub struct RelPath(Box<str>);
 
 impl RelPath {
     /// Parses a list of components.
@@ -108,42 +115,73 @@ impl RelPath {
     /// # Errors
     /// [`HostileName`] when a component is hostile, or there are too many or none.
     pub fn parse<'a>(components: impl IntoIterator<Item = &'a str>) -> Result<Self, HostileName> {
-        let names = components.into_iter().map(Name::try_from).collect::<Result<Vec<_>, _>>()?;
-        if names.is_empty() || names.len() > MAX_DEPTH {
-            return Err(HostileName::Depth(names.len()));
+        let (mut joined, mut depth) = (String::new(), 0);
+        for component in components {
+            let name = Name::try_from(component)?;
+            if depth > 0 {
+                joined.push('/');
+            }
+            joined.push_str(name.as_str());
+            depth += 1;
         }
-        let length =
-            names.iter().fold(0_usize, |sum, n| sum.saturating_add(n.0.len()).saturating_add(1));
-        if length > MAX_PATH {
-            return Err(HostileName::PathTooLong(length));
+        if depth == 0 || depth > MAX_DEPTH {
+            return Err(HostileName::Depth(depth));
         }
-        Ok(Self(names))
+        if joined.len() >= MAX_PATH {
+            return Err(HostileName::PathTooLong(joined.len() + 1));
+        }
+        Ok(Self(joined.into()))
     }
 
-    /// The last component.
+    /// The path of a thing in this folder.
+    ///
+    /// # Errors
+    /// [`HostileName`] when it is too deep or too long.
+    pub fn join(&self, name: &Name) -> Result<Self, HostileName> {
+        Self::parse(self.components().chain([name.as_str()]))
+    }
+
+    /// The components joined by `/`, which none of them contains.
     #[must_use]
-    pub fn name(&self) -> &Name {
-        self.0.last().expect("parsing refuses paths without components")
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 
     /// The components, from the outside in.
     #[must_use]
-    pub fn components(&self) -> &[Name] {
-        &self.0
+    pub fn components(&self) -> impl DoubleEndedIterator<Item = &str> {
+        self.0.split('/')
+    }
+
+    /// The first component: the item that it is, or belongs to.
+    #[must_use]
+    pub fn item(&self) -> &str {
+        self.0.split('/').next().unwrap_or_default()
+    }
+
+    /// The last component.
+    #[must_use]
+    pub fn name(&self) -> Name {
+        Name(self.0.rsplit('/').next().unwrap_or_default().to_owned())
+    }
+
+    /// The path of the folder that it is in, unless it is an item itself.
+    #[must_use]
+    pub fn parent(&self) -> Option<&str> {
+        self.0.rsplit_once('/').map(|(parent, _)| parent)
     }
 }
 
 impl From<Name> for RelPath {
     fn from(name: Name) -> Self {
-        Self(vec![name])
+        Self(name.0.into())
     }
 }
 
 impl fmt::Display for RelPath {
     /// For people: joined by `/` and safe for a terminal.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let joined: Vec<_> = self.0.iter().map(Name::as_str).collect();
-        f.write_str(&shown(&joined.join("/")))
+        f.write_str(&shown(&self.0))
     }
 }
 
@@ -222,10 +260,10 @@ mod tests {
         for name in
             ["a:b", "a\\b", "x.", "x ", "con", "NUL.txt", "com1", "LPT9.tar.gz", "COM²", "aux .c"]
         {
-            assert!(Name::try_from(name).unwrap().unportable().is_some(), "{name}");
+            assert!(unportable(name).is_some(), "{name}");
         }
         for name in ["console", "com10", "comet", "a.b", "nul-1", "COM0"] {
-            assert_eq!(Name::try_from(name).unwrap().unportable(), None, "{name}");
+            assert_eq!(unportable(name), None, "{name}");
         }
     }
 

@@ -226,7 +226,7 @@ pub struct Keys {
 
 impl Keys {
     /// HKDF-SHA-256 (RFC 5869): extracted with the transcript as salt, expanded per purpose.
-    fn derive(secret: &[u8], transcript: [u8; 32]) -> Self {
+    pub(super) fn derive(secret: &[u8], transcript: [u8; 32]) -> Self {
         let hkdf = Hkdf::<Sha256>::new(Some(&transcript), secret);
         let key = |purpose: &str| {
             let mut bytes = [0; 32];

@@ -64,7 +64,7 @@ pub async fn connect(
     front: &Front,
 ) -> Result<Link, Error> {
     front.tell(Event::Connecting);
-    let Paired { keys, room } = paired;
+    let Paired { keys, room, .. } = paired;
     let mut signalling = Signalling::new(room, &keys, role);
     let established = tokio::select! {
         established = establish(role, keys, &mut signalling, words) => established,

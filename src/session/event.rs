@@ -4,11 +4,11 @@ use std::{path::PathBuf, time::Duration};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::progress::Progress;
+use super::{progress::Progress, summary::Offer};
 use crate::{
     error::Error,
     net::peer::Path,
-    proto::{digest::Hash, name::Name},
+    proto::{digest::Hash, name::RelPath, receiver::Conflict},
 };
 
 /// Something that happened, for the user.
@@ -21,12 +21,26 @@ pub enum Event {
         /// What happened.
         error: String,
     },
-    /// The name of the file is one that some systems cannot hold.
+    /// A name is one that some systems cannot hold.
     Unportable {
         /// The name.
-        name: Name,
+        name: String,
         /// Why.
         why: &'static str,
+    },
+    /// Something in a folder is not sent.
+    LeftOut {
+        /// What it is called on this machine.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// A file is not sent after all.
+    Withdrawn {
+        /// Its path in the offer.
+        path: String,
+        /// Why; the receiver does not know.
+        why: Option<String>,
     },
     /// Nobody can find the sender by itself: multicast DNS does not work here.
     NoDiscovery(String),
@@ -42,17 +56,25 @@ pub enum Event {
     Connecting,
     /// Bytes can flow.
     Connected(Path),
+    /// The connection is lost, and looked for again, for so long.
+    Reconnecting(Duration),
+    /// A session that was interrupted before is taken up again.
+    Resuming,
     /// These words must be the same on both ends.
     Verifier([&'static str; 4]),
     /// The answer decides how it goes on.
-    Question(Question, oneshot::Sender<bool>),
+    Question(Question, oneshot::Sender<Answer>),
     /// What is sent or received.
     Offer(Offer),
+    /// Everything that is offered, with sizes, when only that was wanted.
+    Listing(Vec<(RelPath, Option<u64>)>),
+    /// A text has arrived.
+    Text(Vec<u8>),
     /// How far it is.
     Progress(Progress),
     /// Everything was sent; the receiver makes it safe.
     Finishing,
-    /// The file is safe.
+    /// Everything is safe.
     Complete(Complete),
 }
 
@@ -76,26 +98,36 @@ pub enum Question {
     SameWords,
 }
 
-/// A file that is offered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Offer {
-    /// Its name.
-    pub name: Name,
-    /// Bytes.
-    pub size: u64,
+/// What the user says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// No.
+    No,
+    /// Yes.
+    Yes,
+    /// Yes, and this is to be done about names that are taken.
+    With(Conflict),
 }
 
-/// A file that is safe.
+/// What is safe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Complete {
-    /// Its name.
-    pub name: Name,
-    /// Where the receiver has it; `None` on the sender.
-    pub path: Option<PathBuf>,
-    /// Bytes.
-    pub size: u64,
-    /// Its tree digest.
-    pub digest: Hash,
+    /// What was offered.
+    pub offer: Offer,
+    /// Whether this end is the receiver.
+    pub received: bool,
+    /// Where the receiver has each item that it did not have before; empty on the sender.
+    pub paths: Vec<PathBuf>,
+    /// Files and folders that the receiver has now.
+    pub delivered: u32,
+    /// Those that it did not want.
+    pub declined: u32,
+    /// Those that it kept its own of.
+    pub existing: u32,
+    /// Bytes that did not need to be sent.
+    pub spared: u64,
+    /// The tree digest, of one file.
+    pub digest: Option<Hash>,
     /// From the first byte to the last word.
     pub took: Duration,
 }
@@ -134,7 +166,7 @@ impl Front {
     }
 
     /// Asks; nobody to answer means no.
-    pub(super) fn ask(&self, question: Question) -> oneshot::Receiver<bool> {
+    pub(super) fn ask(&self, question: Question) -> oneshot::Receiver<Answer> {
         let (answer, answered) = oneshot::channel();
         self.tell(Event::Question(question, answer));
         answered

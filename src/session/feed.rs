@@ -1,65 +1,104 @@
-//! Fills a lane with a file: a thread reads and hashes, a task sends, and both wait for each
-//! other and for the receiver's credit.
+//! Fills a lane: a thread reads and hashes what the sender's machine wants read, a task sends,
+//! and both wait for each other and for the receiver's credit. Another thread hashes what the
+//! receiver claims to have, which must not wait for a slow lane.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc as queue,
+    },
+    thread,
 };
 
 use bytes::BytesMut;
 use tokio::{
     sync::{mpsc, watch},
-    task::{JoinHandle, spawn_blocking},
+    task::JoinHandle,
 };
 
 use crate::{
-    disk::source::{Piece, Source, SourceError},
+    disk::source::{Chunk, ChunkReader, Frames, Source, SourceError},
     net::lane::{Closed, LaneSender},
     proto::{
-        frame::{ChunkHash, DATA_HEADER, Frame},
-        manifest::FileId,
+        digest::Hash,
+        frame::ChunkHash,
+        manifest::{Entry, FileId},
     },
 };
 
 /// Frames read ahead of the lane: 2 MiB.
 const READ_AHEAD: usize = 32;
 
-/// Reports that wait for the session; one a chunk.
-const QUEUE: usize = 16;
+/// Reports that are taken together.
+const BATCH: usize = 256;
 
-/// What became of the file.
+/// What is to be read or told.
 #[derive(Debug)]
-pub enum Fed {
-    /// A chunk is on the lane.
-    Chunk(ChunkHash),
-    /// So is everything.
-    All,
-    /// The file cannot be sent.
-    Failed(SourceError),
-    /// The lane is closed.
-    Closed,
+pub enum Job {
+    /// Read a chunk and send it, and its hash after it.
+    Read(FileId, Entry, u32),
+    /// Send a chunk's hash.
+    Announce(ChunkHash),
+    /// See whether a file is still what it was.
+    Close(FileId, Entry),
 }
 
-/// A file on its way to a lane; stops when it is dropped.
+/// What became of a job.
+#[derive(Debug)]
+pub enum Fed {
+    /// A chunk was read, and is on its way to the lane.
+    Read(ChunkHash),
+    /// The stream has ended, after so many bytes.
+    Ended(FileId, u64),
+    /// A chunk cannot be read.
+    Unreadable(FileId, SourceError),
+    /// A file is still what it was.
+    Unchanged(FileId),
+    /// A file is not.
+    Changed(FileId, SourceError),
+}
+
+/// A frame, with so many bytes of payload.
+type Piece = (BytesMut, usize);
+
+/// Stops when it is dropped.
 #[derive(Debug)]
 pub struct Feed {
+    jobs: queue::Sender<Job>,
     credit: watch::Sender<u64>,
     sent: Arc<AtomicU64>,
-    reports: mpsc::Receiver<Fed>,
+    reports: mpsc::UnboundedReceiver<Fed>,
     task: JoinHandle<()>,
 }
 
 impl Feed {
-    /// Starts to read, in frames of at most so many bytes; nothing is sent before there is
+    /// Starts to read, into frames of at most so many bytes; nothing is sent before there is
     /// credit.
+    ///
+    /// # Panics
+    /// When the system has no thread to give.
     #[must_use]
-    pub fn start(source: Arc<Source>, file: FileId, lane: LaneSender, frame: usize) -> Self {
+    pub fn start(source: Arc<Source>, lane: LaneSender, longest: usize) -> Self {
+        let (jobs, waiting) = queue::channel();
+        let (give, pieces) = mpsc::channel(READ_AHEAD);
         let (credit, granted) = watch::channel(0);
         let sent = Arc::new(AtomicU64::new(0));
-        let (report, reports) = mpsc::channel(QUEUE);
-        let feeder = Feeder { lane, granted, sent: sent.clone(), report };
-        let task = tokio::spawn(feeder.run(source, file, frame));
-        Self { credit, sent, reports, task }
+        // Bounded by the jobs that the machine has under way.
+        let (report, reports) = mpsc::unbounded_channel();
+        // Ends by itself when nobody takes its pieces, or has jobs for it, any more.
+        let read = move || read(&source, &waiting, longest, &give, &report);
+        let thread = thread::Builder::new().name("reader".to_owned()).spawn(read);
+        thread.expect("the system has a thread to give");
+        let sender = Sender { lane, granted, sent: sent.clone() };
+        Self { jobs, credit, sent, reports, task: tokio::spawn(sender.run(pieces)) }
+    }
+
+    /// Queues a job.
+    pub fn queue(&self, job: Job) {
+        if self.jobs.send(job).is_err() {
+            tracing::debug!("the reader has ended");
+        }
     }
 
     /// Allows this many payload bytes in all.
@@ -73,12 +112,19 @@ impl Feed {
         self.sent.load(Ordering::Relaxed)
     }
 
-    /// The next report; none follows the last.
-    pub async fn next(&mut self) -> Fed {
-        match self.reports.recv().await {
-            Some(report) => report,
-            None => std::future::pending().await,
+    /// What was reported and not yet taken: a connection that is lost may have carried it.
+    #[must_use]
+    pub fn rest(mut self) -> Vec<Fed> {
+        std::iter::from_fn(|| self.reports.try_recv().ok()).collect()
+    }
+
+    /// The next reports.
+    pub async fn next(&mut self) -> Vec<Fed> {
+        let mut reports = Vec::new();
+        if self.reports.recv_many(&mut reports, BATCH).await == 0 {
+            std::future::pending::<()>().await;
         }
+        reports
     }
 }
 
@@ -88,53 +134,124 @@ impl Drop for Feed {
     }
 }
 
-struct Feeder {
+/// Does jobs, and gives away what has gathered whenever there are none.
+///
+/// A chunk is reported before its hash can leave: what the receiver can verify, this end knows.
+fn read(
+    source: &Source,
+    jobs: &queue::Receiver<Job>,
+    longest: usize,
+    give: &mpsc::Sender<Piece>,
+    report: &mpsc::UnboundedSender<Fed>,
+) {
+    let mut reader = ChunkReader::new(source);
+    let mut frames =
+        Frames::new(longest, |frame, payload| give.blocking_send((frame, payload)).is_ok());
+    while frames.wanted() {
+        let job = if let Ok(job) = jobs.try_recv() {
+            job
+        } else {
+            frames.flush();
+            match jobs.recv() {
+                Ok(job) => job,
+                Err(_) => return,
+            }
+        };
+        let (fed, hash) = carry_out(source, &mut reader, &mut frames, job);
+        // The session may have ended already.
+        fed.into_iter().for_each(|fed| drop(report.send(fed)));
+        hash.into_iter().for_each(|hash| frames.hash(hash));
+    }
+}
+
+/// What is to be reported, and the hash that is to be told after that.
+fn carry_out(
+    source: &Source,
+    reader: &mut ChunkReader<'_>,
+    frames: &mut Frames<'_>,
+    job: Job,
+) -> (Option<Fed>, Option<ChunkHash>) {
+    match job {
+        Job::Announce(chunk) => (None, Some(chunk)),
+        Job::Close(file, entry) => match source.check_unchanged(file, &entry) {
+            Ok(()) => (Some(Fed::Unchanged(file)), None),
+            Err(error) => (Some(Fed::Changed(file, error)), None),
+        },
+        Job::Read(file, entry, chunk) => match reader.read(file, &entry, chunk, frames) {
+            Ok(Chunk::Read(chunk)) => (Some(Fed::Read(chunk)), Some(chunk)),
+            Ok(Chunk::Ended(size)) => (Some(Fed::Ended(file, size)), None),
+            Err(error) => (Some(Fed::Unreadable(file, error)), None),
+        },
+    }
+}
+
+struct Sender {
     lane: LaneSender,
     granted: watch::Receiver<u64>,
     sent: Arc<AtomicU64>,
-    report: mpsc::Sender<Fed>,
 }
 
-impl Feeder {
-    async fn run(mut self, source: Arc<Source>, file: FileId, frame: usize) {
-        let (give, mut pieces) = mpsc::channel(READ_AHEAD);
-        // Ends by itself when `pieces` is dropped.
-        let read = move || source.read(file, frame, |piece| give.blocking_send(piece).is_ok());
-        let reading = spawn_blocking(read);
-        while let Some(piece) = pieces.recv().await {
-            if self.send(piece).await.is_err() {
-                return self.tell(Fed::Closed).await;
-            }
-        }
-        match reading.await.expect("reading does not panic") {
-            Ok(()) => self.tell(Fed::All).await,
-            Err(error) => self.tell(Fed::Failed(error)).await,
-        }
-    }
-
-    async fn send(&mut self, piece: Piece) -> Result<(), Closed> {
-        match piece {
-            Piece::Frame(frame) => self.send_data(frame).await,
-            Piece::Chunk(chunk) => {
-                let hashes = Frame::Hashes(vec![chunk]).to_wire();
-                self.lane.send(BytesMut::from(hashes.as_slice())).await?;
-                self.tell(Fed::Chunk(chunk)).await;
-                Ok(())
+impl Sender {
+    async fn run(mut self, mut pieces: mpsc::Receiver<Piece>) {
+        while let Some((frame, payload)) = pieces.recv().await {
+            if self.send(frame, payload as u64).await.is_err() {
+                return; // The link is lost, which is told elsewhere.
             }
         }
     }
 
-    async fn send_data(&mut self, frame: BytesMut) -> Result<(), Closed> {
-        let payload = u64::try_from(frame.len() - DATA_HEADER).expect("a frame is short");
+    async fn send(&mut self, frame: BytesMut, payload: u64) -> Result<(), Closed> {
         let total = self.sent.load(Ordering::Relaxed) + payload;
-        self.granted.wait_for(|limit| *limit >= total).await.map_err(|_| Closed)?;
+        if payload > 0 {
+            self.granted.wait_for(|limit| *limit >= total).await.map_err(|_| Closed)?;
+        }
         self.lane.send(frame).await?;
         self.sent.store(total, Ordering::Relaxed);
         Ok(())
     }
+}
 
-    /// The session may have ended already.
-    async fn tell(&self, report: Fed) {
-        let _ = self.report.send(report).await;
+/// Hashes chunks that the receiver claims to have; one at a time.
+#[derive(Debug)]
+pub struct Checker {
+    jobs: queue::Sender<(FileId, Entry, u32)>,
+    checked: mpsc::UnboundedReceiver<(FileId, u32, Result<Hash, SourceError>)>,
+}
+
+impl Checker {
+    /// Starts the thread, which ends when this is dropped.
+    ///
+    /// # Panics
+    /// When the system has no thread to give.
+    #[must_use]
+    pub fn start(source: Arc<Source>) -> Self {
+        let (jobs, waiting) = queue::channel::<(FileId, Entry, u32)>();
+        let (tell, checked) = mpsc::unbounded_channel();
+        let work = move || {
+            let mut reader = ChunkReader::new(&source);
+            for (file, entry, chunk) in waiting {
+                if tell.send((file, chunk, reader.hash(file, &entry, chunk))).is_err() {
+                    return;
+                }
+            }
+        };
+        let thread = thread::Builder::new().name("checker".to_owned()).spawn(work);
+        thread.expect("the system has a thread to give");
+        Self { jobs, checked }
+    }
+
+    /// Queues a chunk.
+    pub fn queue(&self, file: FileId, entry: Entry, chunk: u32) {
+        if self.jobs.send((file, entry, chunk)).is_err() {
+            tracing::debug!("the checker has ended");
+        }
+    }
+
+    /// The next hash.
+    pub async fn next(&mut self) -> (FileId, u32, Result<Hash, SourceError>) {
+        match self.checked.recv().await {
+            Some(checked) => checked,
+            None => std::future::pending().await,
+        }
     }
 }

@@ -64,6 +64,10 @@ pub struct Paired {
     pub keys: Keys,
     /// Where they talk.
     pub room: Room,
+    /// The server that the room is of.
+    pub address: Address,
+    /// Whether that is in the sender's process.
+    pub embedded: bool,
 }
 
 /// What a sender's code is to be.
@@ -118,7 +122,10 @@ impl Host {
         }
         match claimed {
             Ok((room, token)) => {
-                front.unless_interrupted(confirm(waiting, slot.enter(room, token))).await
+                let confirmed = confirm(waiting, slot.enter(room, token));
+                let (keys, room) = front.unless_interrupted(confirmed).await?;
+                let (address, embedded) = (self.address(), matches!(self, Self::Lan(_)));
+                Ok(Paired { keys, room, address, embedded })
             }
             Err(error) => {
                 slot.leave().await;
@@ -213,7 +220,7 @@ fn server_nameplate(code: &Code) -> Nameplate {
 
 /// The sender's side of the first three messages. Whoever goes away or makes no sense before it
 /// has proved to know the words counts as a wrong guess.
-async fn confirm(waiting: Waiting, mut room: Room) -> Result<Paired, Error> {
+async fn confirm(waiting: Waiting, mut room: Room) -> Result<(Keys, Room), Error> {
     let Ok(Some(reply)) = timeout(PAIRING, message(&mut room)).await else {
         room.leave().await;
         return Err(Error::WrongCode);
@@ -224,7 +231,7 @@ async fn confirm(waiting: Waiting, mut room: Room) -> Result<Paired, Error> {
     match confirmed {
         Ok((confirmation, keys)) => {
             room.say(confirmation.to_wire());
-            Ok(Paired { keys, room })
+            Ok((keys, room))
         }
         Err(error) => {
             room.leave().await;
@@ -270,13 +277,15 @@ pub async fn find(
             ));
         }
     };
-    let connection = Connection::open(address).await?;
-    prove(connection.claim(&server_nameplate(code)).await?, code).await
+    let connection = Connection::open(address.clone()).await?;
+    let claimed = connection.claim(&server_nameplate(code)).await?;
+    let (keys, room) = prove(claimed, code).await?;
+    Ok(Paired { keys, room, address, embedded: code.nameplate.is_lan() })
 }
 
 /// The receiver's side of the first three messages. Whoever is at the other end gets one guess
 /// out of it, whatever the outcome.
-async fn prove(claimed: Claimed, code: &Code) -> Result<Paired, Error> {
+async fn prove(claimed: Claimed, code: &Code) -> Result<(Keys, Room), Error> {
     let mut room = claimed.room;
     let replied =
         Message::from_wire(&claimed.share).map_err(PairingError::from).and_then(|share| {
@@ -291,7 +300,7 @@ async fn prove(claimed: Claimed, code: &Code) -> Result<Paired, Error> {
     };
     room.say(reply.to_wire());
     match confirmed(&mut room, claiming).await {
-        Ok(keys) => Ok(Paired { keys, room }),
+        Ok(keys) => Ok((keys, room)),
         Err(error) => {
             room.leave().await;
             Err(error)
@@ -339,7 +348,10 @@ async fn search(code: &Code, front: &Front) -> Result<Paired, Error> {
                 let Ok(claimed) = connection.claim(&server_nameplate(code)).await else { continue };
                 doors.spend(address);
                 match prove(claimed, code).await {
-                    Ok(paired) => return Ok(paired),
+                    Ok((keys, room)) => {
+                        let address = Address::Socket(address);
+                        return Ok(Paired { keys, room, address, embedded: true });
+                    }
                     Err(error) if doors.spent() == MOST_RUNS => return Err(error),
                     Err(error) => failure = Some(error),
                 }

@@ -2,8 +2,10 @@
 //!
 //! * [`meet`]: from a code to a peer that proved to know it
 //! * [`signalling`], [`connect`]: from there to open, bound lanes
+//! * [`reunion`]: the connection, and those that follow it when it is lost
 //! * [`send`], [`receive`]: one loop each; what is to be done is decided by the machines
-//! * [`event`], [`progress`]: what the user sees of it
+//! * [`feed`]: from the sender's disk to a lane
+//! * [`event`], [`summary`], [`progress`]: what the user sees of it
 
 pub mod connect;
 pub mod event;
@@ -11,5 +13,7 @@ pub mod feed;
 pub mod meet;
 pub mod progress;
 pub mod receive;
+pub mod reunion;
 pub mod send;
 pub mod signalling;
+pub mod summary;

@@ -40,6 +40,11 @@ impl Meter {
         now.duration_since(self.started)
     }
 
+    /// There is this much in all.
+    pub fn expect(&mut self, total: u64) {
+        self.total = total;
+    }
+
     /// Takes a measurement.
     #[expect(clippy::cast_precision_loss, reason = "a rate need not be exact")]
     pub fn measure(&mut self, done: u64, now: Instant) -> Progress {

@@ -1,10 +1,13 @@
-//! Receiving: from a code to a file on stable storage under its name.
+//! Receiving: from a code to files on stable storage under their names.
 
 use std::{
+    fmt,
+    io::Write,
     path::PathBuf,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use data_encoding::HEXLOWER;
 use tokio::{
     sync::{mpsc, oneshot},
     task::spawn_blocking,
@@ -12,33 +15,49 @@ use tokio::{
 };
 
 use super::{
-    connect::{self, Arrived, Link, arrived, next_event},
-    event::{Complete, Event, Front, Offer, Question},
+    connect::{self, Arrived, Link, arrived},
+    event::{Answer, Complete, Event, Front, Question},
     meet,
     progress::Meter,
-    send::{PROGRESS, answered},
-    signalling::cancelled,
+    reunion::{Heard, Meeting, Ties},
+    send::{PROGRESS, answered, complete},
+    summary::Offer,
 };
 use crate::{
     disk::{
-        sink::Destination,
-        writer::{Command, Report, Writer},
+        journal::Session,
+        sink::{Destination, Item, SinkError, Survey},
+        staging,
+        tree::Patterns,
+        writer::{Command, Report, Target, Writer},
     },
     error::Error,
-    net::{lane::LaneEvent, peer::PeerEvent, rendezvous::ServerUrl},
+    net::{
+        lane::LaneEvent,
+        rendezvous::{RendezvousError, ServerUrl},
+    },
     proto::{
         Role,
         code::Invitation,
-        digest::Hash,
         frame::{Frame, FrameError, Reason},
-        manifest::{Entry, EntryError},
-        receiver::{Action, Input, Receiver},
-        sender::Failure,
+        manifest::{Entry, EntryError, FileId, Kind},
+        offer::Offer as Manifest,
+        receiver::{Action, Conflict, Input, Receiver},
+        reunion::Reunion,
+        sender::{Failure, Outcome},
     },
 };
 
 /// How long the sender may be silent where [`Receiver::waits_for`] waits for it.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Reports of the disk that are taken together.
+const REPORTS: usize = 256;
+
+/// How long the sender of an interrupted session is looked for: before the code is tried anew,
+/// and after that was in vain.
+const FIRST_LOOK: Duration = Duration::from_secs(1);
+const SECOND_LOOK: Duration = Duration::from_secs(20);
 
 /// What to receive, and where to.
 #[derive(Clone, Debug)]
@@ -47,12 +66,31 @@ pub struct ReceiveOptions {
     pub invitation: Invitation,
     /// The server that codes without a place belong to.
     pub server: Option<ServerUrl>,
-    /// A folder that exists, or the name that the file is to have.
-    pub out: Option<PathBuf>,
-    /// Take what is offered without asking.
+    /// Where everything goes.
+    pub out: Out,
+    /// Makes the pipe that [`Out::Pipe`] means.
+    pub pipe: fn() -> Box<dyn Write + Send>,
+    /// Who decides whether an offer is taken.
     pub consent: Consent,
+    /// What is done about names that are taken; the user is asked without it, if at all.
+    pub conflict: Option<Conflict>,
+    /// Take only what one of these patterns fits; everything, when there is none.
+    pub only: Vec<String>,
     /// Show verifier words, and have the sender's user compare them.
     pub verify: bool,
+    /// How long a lost connection is waited for.
+    pub patience: Duration,
+}
+
+/// Where everything goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Out {
+    /// Into the current folder.
+    Here,
+    /// Into a folder that exists, or under this name.
+    Path(PathBuf),
+    /// To the [pipe](ReceiveOptions::pipe).
+    Pipe,
 }
 
 /// Who decides whether an offer is taken.
@@ -62,58 +100,134 @@ pub enum Consent {
     Ask,
     /// Nobody: it is taken.
     Given,
+    /// Nobody: it is only looked at.
+    OnlyLook,
 }
 
-/// Receives a file.
+/// Receives what a sender offers.
 ///
 /// # Errors
-/// [`Error`] when it is not here whole and safe; nothing bears its name then.
+/// [`Error`] when not everything is here whole and safe; what is not bears no name of its own.
 pub async fn receive(options: ReceiveOptions, front: Front) -> Result<Complete, Error> {
-    let ReceiveOptions { invitation, server, verify, .. } = &options;
-    let finding = meet::find(invitation, server.as_ref(), &front);
-    let paired = front.unless_interrupted(finding).await?;
+    let only = Patterns::new(&options.only)?;
+    let met = front.unless_interrupted(find(&options, &front)).await?;
+    Receiving::new(met, only, options, &front).run().await
+}
+
+/// A sender that was found.
+struct Met {
+    link: Link,
+    meeting: Meeting,
+    /// Whether it is that of an interrupted session, which goes on.
+    resumed: bool,
+}
+
+/// The sender: the one of an interrupted session with this code, or whoever has the code now.
+async fn find(options: &ReceiveOptions, front: &Front) -> Result<Met, Error> {
+    let former = former(options);
+    if let Some(found) = again(former.as_ref(), FIRST_LOOK, front).await {
+        return Ok(found);
+    }
+    let paired = match meet::find(&options.invitation, options.server.as_ref(), front).await {
+        Ok(paired) => paired,
+        Err(error) => {
+            let gone = matches!(
+                error,
+                Error::NotOnLan | Error::Server(RendezvousError::Refused(_)) | Error::WrongCode
+            );
+            let former = former.filter(|_| gone);
+            return again(former.as_ref(), SECOND_LOOK, front).await.ok_or(error);
+        }
+    };
     let words = paired.keys.verifier_words();
-    let link = connect::connect(Role::Receiver, paired, *verify, &front).await?;
-    if *verify || link.peer_wants_words {
+    let meeting = Meeting::of(Role::Receiver, &paired);
+    let link = connect::connect(Role::Receiver, paired, options.verify, front).await?;
+    if options.verify || link.peer_wants_words {
         front.tell(Event::Verifier(words));
     }
-    Receiving::new(link, options, &front).run().await
+    Ok(Met { link, meeting, resumed: false })
+}
+
+async fn again(former: Option<&Meeting>, patience: Duration, front: &Front) -> Option<Met> {
+    let meeting = former?;
+    front.tell(Event::Resuming);
+    let link = meeting.meet(patience, false, front).await.ok()?;
+    Some(Met { link, meeting: meeting.clone(), resumed: true })
+}
+
+/// How to meet the sender of an interrupted session with this code again.
+fn former(options: &ReceiveOptions) -> Option<Meeting> {
+    let nameplate = &options.invitation.code.nameplate;
+    let folder = match &options.out {
+        Out::Pipe => return None,
+        Out::Here => PathBuf::from("."),
+        Out::Path(path) => Destination::of(Some(path), false).ok()?.folder().to_owned(),
+    };
+    let left = staging::left_in(&folder).ok()?;
+    let mut sessions: Vec<_> = left.into_iter().filter_map(|left| left.session).collect();
+    sessions.sort_by_key(|session| std::cmp::Reverse(session.started));
+    let session = sessions.iter().find(|session| session.nameplate == nameplate.as_str())?;
+    let secret =
+        |text: &str| -> Option<[u8; 32]> { HEXLOWER.decode(text.as_bytes()).ok()?.try_into().ok() };
+    Some(Meeting {
+        role: Role::Receiver,
+        address: session.address.as_ref()?.parse().ok()?,
+        embedded: nameplate.is_lan(),
+        reunion: Reunion::of_bytes(secret(&session.room)?, secret(&session.key)?),
+    })
 }
 
 /// A transfer, from open lanes to its end.
 struct Receiving<'a> {
     machine: Receiver,
-    link: Link,
+    ties: Ties,
+    meeting: Meeting,
+    only: Patterns,
     options: ReceiveOptions,
     writer: Writer,
     reports: mpsc::UnboundedReceiver<Report>,
-    answer: Option<oneshot::Receiver<bool>>,
+    answer: Option<oneshot::Receiver<Answer>>,
     front: &'a Front,
-    offer: Option<Offer>,
+    offer: Offer,
     meter: Meter,
     written: u64,
-    path: Option<PathBuf>,
+    paths: Vec<PathBuf>,
+    finishing: bool,
     /// What made this end give up.
     cause: Option<Error>,
+    /// The user only wanted to look.
+    looked: bool,
 }
 
 impl<'a> Receiving<'a> {
-    fn new(link: Link, options: ReceiveOptions, front: &'a Front) -> Self {
+    fn new(met: Met, only: Patterns, options: ReceiveOptions, front: &'a Front) -> Self {
+        let Met { link, meeting, resumed } = met;
         // Bounded by credit: a report for each part that was let in.
         let (report, reports) = mpsc::unbounded_channel();
+        // A name for a single item can be given only when it is known that there is one.
+        let into_folder = match &options.out {
+            Out::Here => true,
+            Out::Path(path) => path.is_dir(),
+            Out::Pipe => false,
+        };
+        let eager = options.consent == Consent::Given && into_folder;
         Self {
-            machine: Receiver::new(),
-            link,
+            machine: if resumed { Receiver::resuming(eager) } else { Receiver::new(eager) },
+            ties: Ties::new(link, meeting.clone(), options.patience, front.clone()),
+            meeting,
+            only,
             options,
             writer: Writer::start(report),
             reports,
             answer: None,
             front,
-            offer: None,
+            offer: Offer::default(),
             meter: Meter::new(0, Instant::now()),
             written: 0,
-            path: None,
+            paths: Vec::new(),
+            finishing: false,
             cause: None,
+            looked: false,
         }
     }
 
@@ -126,80 +240,192 @@ impl<'a> Receiving<'a> {
                 break ended;
             }
             let waits = self.machine.waits_for().is_some();
-            let input = tokio::select! {
-                event = self.link.control.1.next() => self.control(&event),
-                event = self.link.data.1.next() => self.data(&event),
-                Some(report) = self.reports.recv() => Some(self.reported(report)),
-                event = next_event(&mut self.link.peer) => lost(&event),
-                signalled = self.link.signalling.next() => cancelled(signalled).map(Input::Peer),
-                wanted = answered(&mut self.answer) => Some(self.decided(wanted)),
+            let mut reports = Vec::new();
+            tokio::select! {
+                heard = self.ties.next() => self.heard(heard),
+                _ = self.reports.recv_many(&mut reports, REPORTS) => {
+                    reports.into_iter().for_each(|report| self.reported(report));
+                }
+                answer = answered(&mut self.answer) => self.decided(answer),
                 interrupt = self.front.interrupted(), if self.cause.is_none() => {
                     self.cause = Some(Error::Interrupted(interrupt));
-                    Some(Input::Failed(Reason::Interrupted))
+                    self.machine.handle(Input::Failed(Reason::Interrupted));
                 }
-                () = sleep_until((last_input + PATIENCE).into()), if waits => Some(Input::TimedOut),
+                () = sleep_until((last_input + PATIENCE).into()), if waits => {
+                    self.machine.handle(Input::TimedOut);
+                }
                 _ = tick.tick() => {
                     self.tell_progress();
-                    None
+                    continue;
                 }
-            };
-            if let Some(input) = input {
-                last_input = Instant::now();
-                self.machine.handle(input);
             }
+            last_input = Instant::now();
         };
         self.end(ended).await
     }
 
     /// Does what the machine wants done, until it is over.
-    async fn act(&mut self) -> Option<Result<Hash, Failure>> {
+    async fn act(&mut self) -> Option<Result<Outcome, Failure>> {
         while let Some(action) = self.machine.poll() {
             match action {
-                Action::Ask(entry) => self.ask(&entry),
-                Action::Prepare(entry) => self.prepare(entry),
-                Action::Send(frame) => self.link.send(&frame).await,
-                Action::Write(part) => self.writer.command(Command::Write(part)),
-                Action::Commit => {
-                    self.tell_progress();
-                    self.front.tell(Event::Finishing);
-                    self.writer.command(Command::Commit);
+                Action::Ask => self.open_target(),
+                Action::Send(frame) => self.ties.send(&frame).await,
+                Action::Reconnect => {} // `Ties` does that by itself.
+                Action::Open(file) => self.look_at(file),
+                Action::Hash(file, chunk, origin) => {
+                    self.writer.command(Command::Hash(file, chunk, origin));
                 }
+                Action::Write(part) => self.writer.command(Command::Write(part)),
+                Action::Check(file, chunk) => self.writer.command(Command::Check(file, chunk)),
+                Action::Copy(file, chunk) => self.writer.command(Command::Copy(file, chunk)),
+                Action::Keep(file, chunk) => self.writer.command(Command::Keep(file, chunk)),
+                Action::Finish(file) => self.writer.command(Command::Finish(file)),
+                Action::Here(file) => self.writer.command(Command::Here(file)),
+                Action::CopyFile(file) => self.writer.command(Command::CopyFile(file)),
+                Action::Discard(file) => {
+                    let path = self.path(file);
+                    self.front.tell(Event::Withdrawn { path, why: None });
+                    self.writer.command(Command::Discard(file));
+                }
+                Action::Commit(items) => self.commit(items),
                 Action::Done(ended) => return Some(ended),
             }
         }
         None
     }
 
-    fn ask(&mut self, entry: &Entry) {
-        let offer = Offer { name: entry.path.name().clone(), size: entry.size };
-        self.offer = Some(offer.clone());
-        self.answer = Some(match self.options.consent {
-            Consent::Ask => self.front.ask(Question::Accept(offer)),
+    fn path(&self, file: FileId) -> String {
+        let entry = self.machine.offer().entry(file);
+        entry.map_or_else(String::new, |entry| entry.path.as_str().to_owned())
+    }
+
+    // From an offer to an answer.
+
+    /// The offer is known well enough: looks what there is at the destination.
+    fn open_target(&mut self) {
+        let manifest = self.machine.offer();
+        self.offer = Offer::of(manifest.entries());
+        self.meter = Meter::new(self.offer.bytes, Instant::now());
+        if self.options.consent == Consent::OnlyLook {
+            let entries = manifest.entries().iter();
+            let size = |entry: &Entry| (entry.kind == Kind::File).then_some(entry.size);
+            let listing = entries.map(|entry| (entry.path.clone(), size(entry))).collect();
+            self.front.tell(Event::Listing(listing));
+        }
+        match self.target() {
+            Ok(target) => {
+                let items = items(self.machine.offer());
+                self.writer.command(Command::Open(target, items));
+            }
+            Err(error) => self.fail(error.into()),
+        }
+    }
+
+    fn target(&self) -> Result<Target, SinkError> {
+        let several = self.offer.items > 1;
+        let path = match &self.options.out {
+            Out::Pipe if self.offer.files == 1 && self.offer.folders == 0 => {
+                return Ok(Target::Pipe((self.options.pipe)()));
+            }
+            Out::Pipe => return Err(SinkError::NotOneFile),
+            Out::Here if self.offer.is_text => return Ok(Target::Memory),
+            Out::Here => None,
+            Out::Path(path) => Some(path.as_path()),
+        };
+        Ok(Target::Folder(Destination::of(path, several)?, Some(self.session())))
+    }
+
+    /// What the journal is to hold of this session.
+    fn session(&self) -> Session {
+        let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Session {
+            nameplate: self.options.invitation.code.nameplate.to_string(),
+            address: Some(self.meeting.address.to_string()),
+            room: HEXLOWER.encode(self.meeting.reunion.room.as_bytes()),
+            key: HEXLOWER.encode(self.meeting.reunion.key()),
+            started: started.as_secs(),
+        }
+    }
+
+    fn surveyed(&mut self, survey: Survey) {
+        let Survey { free, held, existing } = survey;
+        self.offer.free = free;
+        self.offer.held = held;
+        self.offer.existing = existing;
+        match self.options.consent {
+            Consent::Ask => {
+                self.answer = Some(self.front.ask(Question::Accept(self.offer.clone())));
+            }
             Consent::Given => {
-                self.front.tell(Event::Offer(offer));
-                let (given, answer) = oneshot::channel();
-                given.send(true).expect("the receiving end is right here");
-                answer
+                self.front.tell(Event::Offer(self.offer.clone()));
+                self.decided(Answer::Yes);
             }
-        });
-    }
-
-    fn decided(&mut self, wanted: bool) -> Input {
-        if !wanted {
-            self.cause = Some(Error::DeclinedHere);
-        }
-        Input::Answer(wanted)
-    }
-
-    fn prepare(&mut self, entry: Entry) {
-        self.meter = Meter::new(entry.size, Instant::now());
-        match Destination::of(entry.path.name(), self.options.out.as_deref()) {
-            Ok(destination) => self.writer.command(Command::Prepare(destination, entry)),
-            Err(error) => {
-                self.cause = Some(error.into());
-                self.machine.handle(Input::Failed(Reason::Disk));
+            Consent::OnlyLook => {
+                self.front.tell(Event::Offer(self.offer.clone()));
+                self.looked = true;
+                self.machine.handle(Input::Answer(None));
             }
         }
+    }
+
+    fn decided(&mut self, answer: Answer) {
+        let conflict = match answer {
+            Answer::No => {
+                self.cause = Some(Error::DeclinedHere);
+                None
+            }
+            Answer::Yes => Some(self.options.conflict.unwrap_or_default()),
+            Answer::With(conflict) => Some(conflict),
+        };
+        conflict.into_iter().for_each(|conflict| self.writer.command(Command::Decide(conflict)));
+        // The user may have taken a while.
+        self.meter = Meter::new(self.offer.bytes, Instant::now());
+        self.machine.handle(Input::Answer(conflict));
+    }
+
+    fn look_at(&mut self, file: FileId) {
+        let Some(entry) = self.machine.offer().entry(file) else { return };
+        if self.only.fit(&entry.path, entry.kind == Kind::Directory) {
+            self.writer.command(Command::Look(file, entry.clone()));
+        } else {
+            self.machine.handle(Input::Skipped(file, Reason::Declined));
+        }
+    }
+
+    fn commit(&mut self, items: Vec<FileId>) {
+        if self.machine.has_everything() && !self.finishing {
+            self.tell_progress();
+            self.finishing = true;
+            self.front.tell(Event::Finishing);
+        }
+        let offer = self.machine.offer();
+        let name = |file: FileId| Some((file, offer.entry(file)?.path.item().to_owned()));
+        let items = items.into_iter().filter_map(name).collect();
+        self.writer.command(Command::Commit(items));
+    }
+
+    // What happens.
+
+    fn heard(&mut self, heard: Heard) {
+        let input = match heard {
+            Heard::Control(event) => self.control(&event),
+            Heard::Data(event) => self.data(&event),
+            Heard::Cancel(reason) => Some(Input::Peer(Frame::Cancel(reason))),
+            Heard::Closed => Some(Input::Closed),
+            Heard::Lost => Some(Input::PathLost),
+            Heard::Reconnected => {
+                self.machine.handle(Input::PathLost);
+                Some(Input::Reconnected)
+            }
+            Heard::Alone(error) => {
+                self.cause.get_or_insert(error);
+                Some(Input::Failed(Reason::Other))
+            }
+        };
+        if self.machine.has_everything() {
+            self.ties.be_patient_for(PATIENCE);
+        }
+        input.into_iter().for_each(|input| self.machine.handle(input));
     }
 
     /// What arrived on the control channel, where no bulk may travel.
@@ -236,46 +462,93 @@ impl<'a> Receiving<'a> {
         }
     }
 
-    fn reported(&mut self, report: Report) -> Input {
+    fn reported(&mut self, report: Report) {
         match report {
-            Report::Prepared => Input::Prepared,
-            Report::Stored(bytes) => {
-                self.written += bytes;
-                Input::Stored(bytes)
+            Report::Opened(survey) => self.surveyed(survey),
+            Report::Done(input) => {
+                if let Input::Stored(bytes, _) = input {
+                    self.written += bytes;
+                }
+                self.machine.handle(input);
             }
-            Report::ChunkStored(chunk) => Input::ChunkStored(chunk),
-            Report::Committed(path) => {
-                self.path = Some(path);
-                Input::Committed
+            Report::Committed(first, path) => {
+                self.paths.extend(path);
+                self.machine.handle(Input::Committed(first));
             }
-            Report::Failed(error) => {
-                self.cause = Some(error.into());
-                Input::Failed(Reason::Disk)
-            }
+            Report::Text(text) => self.front.tell(Event::Text(text)),
+            Report::Failed(error) => self.fail(error.into()),
         }
     }
 
+    /// The disk cannot go on.
+    fn fail(&mut self, error: Error) {
+        let reason = error.reason();
+        self.cause = Some(error);
+        self.machine.handle(Input::Failed(reason));
+    }
+
     fn tell_progress(&mut self) {
-        if self.written > 0 && self.path.is_none() {
-            let progress = self.meter.measure(self.written, Instant::now());
+        let begun = self.written > 0 || self.machine.spared() > 0;
+        if begun && !self.finishing {
+            let done = self.written + self.machine.spared();
+            self.meter.expect(self.machine.offer().bytes());
+            let progress = self.meter.measure(done, Instant::now());
             self.front.tell(Event::Progress(progress));
         }
     }
 
-    async fn end(self, ended: Result<Hash, Failure>) -> Result<Complete, Error> {
+    async fn end(self, ended: Result<Outcome, Failure>) -> Result<Complete, Error> {
         let took = self.meter.elapsed(Instant::now());
-        self.link.end(ended.as_ref().err().and_then(Failure::reason)).await;
+        self.ties.end(ended.as_ref().err().and_then(Failure::reason)).await;
         let writer = self.writer;
-        spawn_blocking(|| writer.close()).await.expect("closing does not panic");
-        let digest =
+        // What was verified is of use to a later attempt, unless the sender lied.
+        let keep = match &ended {
+            Ok(_) | Err(Failure::Violation(_)) => false,
+            Err(Failure::Here(reason)) => {
+                !matches!(reason, Reason::Verification | Reason::Declined | Reason::UnsafeName)
+            }
+            Err(Failure::Peer(_) | Failure::PathLost) => true,
+        };
+        spawn_blocking(move || writer.close(keep)).await.expect("closing does not panic");
+        if self.looked {
+            return Ok(complete(Role::Receiver, self.offer, &Outcome::default(), took));
+        }
+        let outcome =
             ended.map_err(|failure| Error::of(&failure, self.cause.unwrap_or(Error::Corrupt)))?;
-        let Offer { name, size } = self.offer.expect("a file that is done was offered");
-        let complete = Complete { name, path: self.path, size, digest, took };
-        self.front.tell(Event::Complete(complete.clone()));
-        Ok(complete)
+        let manifest = self.machine.offer();
+        let offer = Offer { existing: self.offer.existing, ..Offer::of(manifest.entries()) };
+        let bytes = if offer.is_stream { self.written } else { offer.bytes };
+        let offer = Offer { bytes, ..offer };
+        let complete = complete(Role::Receiver, offer, &outcome, took);
+        let complete = Complete { paths: self.paths, ..complete };
+        if outcome.withdrawn.is_empty() && outcome.delivered == 0 && outcome.existing > 0 {
+            return Err(Error::Kept);
+        }
+        if outcome.delivered > 0 || outcome.withdrawn.is_empty() {
+            self.front.tell(Event::Complete(complete.clone()));
+        }
+        match outcome.withdrawn.len() {
+            0 => Ok(complete),
+            1 if outcome.delivered == 0 => Err(Error::PeerGaveUp(Reason::SourceChanged)),
+            count => Err(Error::SomeChanged(count)),
+        }
     }
 }
 
-fn lost(event: &PeerEvent) -> Option<Input> {
-    matches!(event, PeerEvent::Lost).then_some(Input::PathLost)
+impl fmt::Debug for Receiving<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Receiving(..)")
+    }
+}
+
+/// The items of an offer, with the bytes of everything in them.
+fn items(manifest: &Manifest) -> Vec<Item> {
+    let mut items: Vec<Item> = Vec::new();
+    for entry in manifest.entries() {
+        match items.last_mut().filter(|item| item.name == entry.path.item()) {
+            Some(item) => item.bytes = item.bytes.saturating_add(entry.size),
+            None => items.push(Item { name: entry.path.item().to_owned(), bytes: entry.size }),
+        }
+    }
+    items
 }

@@ -1,34 +1,40 @@
-//! Sending: from a path to a receiver that has the file on stable storage.
+//! Sending: from paths to a receiver that has everything on stable storage.
 
 use std::{
-    path::PathBuf,
+    io::Read,
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
 use tokio::{
-    sync::oneshot,
+    sync::{mpsc, oneshot},
     task::spawn_blocking,
     time::{MissedTickBehavior, interval},
 };
 
 use super::{
-    connect::{self, Arrived, Link, arrived, next_event},
-    event::{Complete, Event, Front, Offer, Question},
-    feed::{Fed, Feed},
+    connect::{self, Arrived, Link, arrived},
+    event::{Answer, Complete, Event, Front, Question},
+    feed::{Checker, Fed, Feed, Job},
     meet::{Host, Wish},
     progress::Meter,
-    signalling::cancelled,
+    reunion::{Heard, Meeting, Ties},
+    summary::Offer,
 };
 use crate::{
-    disk::source::Source,
+    disk::{
+        source::{Source, SourceError},
+        tree::{Found, Selection, Tree},
+    },
     error::Error,
-    net::{lane::LaneEvent, peer::PeerEvent, rendezvous::ServerUrl},
+    net::{lane::LaneEvent, rendezvous::ServerUrl},
     proto::{
         Role,
-        digest::Hash,
         frame::{Frame, Reason},
-        sender::{Action, Failure, Input, ONLY, Sender},
+        manifest::{Entry, FileId},
+        name::{Name, unportable},
+        sender::{Action, Failure, Input, Outcome, Sender},
     },
 };
 
@@ -38,42 +44,66 @@ pub(super) const PROGRESS: Duration = Duration::from_millis(100);
 /// Codes of one run: each that is used up by a wrong guess gives an attacker one more.
 const MOST_CODES: usize = 3;
 
+/// Entries that the walk hands over together.
+const BATCH: usize = 256;
+
+/// What to send.
+pub enum What {
+    /// Files and folders.
+    Paths(Selection),
+    /// Whatever comes from a reader, under a name.
+    Stream(Name, Box<dyn Read + Send>),
+    /// A text.
+    Text(String),
+}
+
 /// What to send, and how.
-#[derive(Clone, Debug)]
 pub struct SendOptions {
-    /// The file.
-    pub path: PathBuf,
+    /// The files, the stream or the text.
+    pub what: What,
     /// The server to meet at; without one, or when it does not answer, this LAN.
     pub server: Option<ServerUrl>,
     /// The code.
     pub wish: Wish,
     /// Have the user compare verifier words before anything is told.
     pub verify: bool,
+    /// How long a lost connection, or a receiver that went away, is waited for.
+    pub patience: Duration,
 }
 
-/// Sends a file to one receiver.
+/// Sends to one receiver.
 ///
 /// # Errors
-/// [`Error`] when it did not arrive whole and safe.
+/// [`Error`] when not everything that the receiver wanted arrived whole and safe.
 pub async fn send(options: SendOptions, front: Front) -> Result<Complete, Error> {
-    let SendOptions { path, server, wish, verify } = options;
-    let source =
-        spawn_blocking(move || Source::open(&path)).await.expect("opening does not panic")?;
-    warn_of_name(&source, &front);
+    let SendOptions { what, server, wish, verify, patience } = options;
+    let opened = spawn_blocking(move || open(what)).await.expect("opening does not panic");
+    let (source, name) = opened?;
     let host = front.unless_interrupted(Host::choose(server.as_ref(), &front)).await?;
     let sent = match meet(&host, wish, verify, &front).await {
-        Ok((link, words)) => Sending::new(link, source, words, &front).run().await,
+        Ok((link, meeting, words)) => {
+            let ties = Ties::new(link, meeting, patience, front.clone());
+            Sending::new(ties, source, name, words, &front).run().await
+        }
         Err(error) => Err(error),
     };
     host.close().await;
     sent
 }
 
-fn warn_of_name(source: &Source, front: &Front) {
-    let names = source.entry().path.components();
-    for (name, why) in names.iter().filter_map(|name| Some((name, name.unportable()?))) {
-        front.tell(Event::Unportable { name: name.clone(), why });
-    }
+fn open(what: What) -> Result<(Source, Name), Error> {
+    let plain = |name: &str| Name::try_from(name).expect("a plain name");
+    Ok(match what {
+        What::Paths(selection) => {
+            let tree = Tree::new(&selection)?;
+            if tree.is_empty() {
+                return Err(Error::Usage("Nothing is left to send".to_owned()));
+            }
+            (Source::of_tree(tree), plain("-"))
+        }
+        What::Stream(name, from) => (Source::of_stream(from), name),
+        What::Text(text) => (Source::of_text(text), plain("message.txt")),
+    })
 }
 
 /// Waits for a receiver that knows the code, with a fresh one after each wrong guess.
@@ -82,14 +112,15 @@ async fn meet(
     mut wish: Wish,
     verify: bool,
     front: &Front,
-) -> Result<(Link, Option<[&'static str; 4]>), Error> {
+) -> Result<(Link, Meeting, Option<[&'static str; 4]>), Error> {
     for _ in 0..MOST_CODES {
         match host.pair(&wish, front).await {
             Ok(paired) => {
                 let words = paired.keys.verifier_words();
+                let meeting = Meeting::of(Role::Sender, &paired);
                 let link = connect::connect(Role::Sender, paired, verify, front).await?;
                 let wanted = verify || link.peer_wants_words;
-                return Ok((link, wanted.then_some(words)));
+                return Ok((link, meeting, wanted.then_some(words)));
             }
             Err(Error::WrongCode) => {
                 front.tell(Event::WrongCode);
@@ -104,30 +135,57 @@ async fn meet(
 /// A transfer, from open lanes to its end.
 struct Sending<'a> {
     machine: Sender,
-    link: Link,
+    ties: Ties,
     source: Arc<Source>,
+    walk: mpsc::Receiver<Walked>,
     feed: Option<Feed>,
+    checker: Checker,
     words: Option<[&'static str; 4]>,
-    answer: Option<oneshot::Receiver<bool>>,
+    answer: Option<oneshot::Receiver<Answer>>,
     front: &'a Front,
+    offer: Offer,
+    /// Whether the user knows that everything was sent.
+    finishing: bool,
     meter: Meter,
+    /// Bytes that left on earlier connections.
+    earlier: u64,
+    /// Why files were withdrawn: the first reason.
+    changed: Option<SourceError>,
     /// What made this end give up.
     cause: Option<Error>,
 }
 
+/// What the walk of the tree comes across.
+enum Walked {
+    Entries(Vec<Entry>),
+    LeftOut(Box<Event>),
+    End,
+}
+
 impl<'a> Sending<'a> {
-    fn new(link: Link, source: Source, words: Option<[&'static str; 4]>, front: &'a Front) -> Self {
-        let entry = source.entry().clone();
-        let meter = Meter::new(entry.size, Instant::now());
+    fn new(
+        ties: Ties,
+        source: Source,
+        name: Name,
+        words: Option<[&'static str; 4]>,
+        front: &'a Front,
+    ) -> Self {
+        let source = Arc::new(source);
         Self {
-            machine: Sender::new(entry, words.is_some()),
-            link,
-            source: Arc::new(source),
+            machine: Sender::new(words.is_some()),
+            ties,
+            walk: walk(source.clone(), name),
+            checker: Checker::start(source.clone()),
+            source,
             feed: None,
             words,
             answer: None,
             front,
-            meter,
+            offer: Offer::default(),
+            finishing: false,
+            meter: Meter::new(0, Instant::now()),
+            earlier: 0,
+            changed: None,
             cause: None,
         }
     }
@@ -139,31 +197,29 @@ impl<'a> Sending<'a> {
             if let Some(ended) = self.act().await {
                 break ended;
             }
-            let input = tokio::select! {
-                arrived = self.link.control.1.next() => arrived_input(&arrived),
-                arrived = self.link.data.1.next() => data_input(&arrived),
-                event = next_event(&mut self.link.peer) => lost(&event),
-                signalled = self.link.signalling.next() => cancelled(signalled).map(Input::Peer),
-                fed = next_fed(&mut self.feed) => self.fed(fed),
-                same = answered(&mut self.answer) => Some(Input::Compared(same)),
+            tokio::select! {
+                heard = self.ties.next() => self.heard(heard),
+                Some(walked) = self.walk.recv() => self.walked(walked),
+                fed = next_fed(&mut self.feed) => fed.into_iter().for_each(|fed| self.fed(fed)),
+                (file, chunk, hash) = self.checker.next() => {
+                    let hash = hash.map_err(|error| self.note(file, error)).ok();
+                    self.machine.handle(Input::Checked(file, chunk, hash));
+                }
+                answer = answered(&mut self.answer) => {
+                    self.machine.handle(Input::Compared(answer != Answer::No));
+                }
                 interrupt = self.front.interrupted(), if self.cause.is_none() => {
                     self.cause = Some(Error::Interrupted(interrupt));
-                    Some(Input::Failed(Reason::Interrupted))
+                    self.machine.handle(Input::Failed(Reason::Interrupted));
                 }
-                _ = tick.tick() => {
-                    self.tell_progress().await;
-                    None
-                }
-            };
-            if let Some(input) = input {
-                self.machine.handle(input);
+                _ = tick.tick() => self.tell_progress().await,
             }
         };
         self.end(ended).await
     }
 
     /// Does what the machine wants done, until it is over.
-    async fn act(&mut self) -> Option<Result<Hash, Failure>> {
+    async fn act(&mut self) -> Option<Result<Outcome, Failure>> {
         while let Some(action) = self.machine.poll() {
             match action {
                 Action::Compare => {
@@ -172,74 +228,209 @@ impl<'a> Sending<'a> {
                         .for_each(|words| self.front.tell(Event::Verifier(words)));
                     self.answer = Some(self.front.ask(Question::SameWords));
                 }
-                Action::Send(frame) => self.send(frame).await,
-                Action::Read { file, .. } => {
-                    self.meter = Meter::new(self.source.entry().size, Instant::now());
-                    let lane = self.link.data.0.clone();
-                    self.feed =
-                        Some(Feed::start(self.source.clone(), file, lane, self.link.max_frame));
+                Action::Send(frame) => self.ties.send(&frame).await,
+                Action::Read(file, chunk) => {
+                    self.job(file, |entry| Job::Read(file, entry, chunk));
                 }
-                Action::Grant(limit) => self.feed.iter().for_each(|feed| feed.grant(limit)),
+                Action::Close(file) => self.job(file, |entry| Job::Close(file, entry)),
+                Action::Announce(chunk) => self.job(chunk.file, |_| Job::Announce(chunk)),
+                Action::Check(file, chunk) => {
+                    if let Some(entry) = self.machine.entry(file) {
+                        self.checker.queue(file, entry.clone(), chunk);
+                    }
+                }
+                Action::Grant(limit) => {
+                    if let Some(feed) = self.feed() {
+                        feed.grant(limit);
+                    }
+                }
+                Action::Forget(_, chunks) => self.source.forget(chunks),
+                Action::Reconnect => {} // `Ties` does that by itself.
                 Action::Done(ended) => return Some(ended),
             }
         }
         None
     }
 
-    async fn send(&mut self, frame: Frame) {
-        match &frame {
-            Frame::Manifest(_) => self.front.tell(Event::Offer(self.offer())),
-            Frame::Fin { .. } => {
-                self.tell_progress().await;
-                self.front.tell(Event::Finishing);
+    /// The feed of this connection, while there is one.
+    fn feed(&mut self) -> Option<&mut Feed> {
+        let link = self.ties.link()?;
+        if self.feed.is_none() {
+            if self.earlier == 0 {
+                self.meter = Meter::new(self.offer.bytes, Instant::now());
             }
-            _ => {}
+            let lane = link.data.0.clone();
+            self.feed = Some(Feed::start(self.source.clone(), lane, link.max_frame));
         }
-        self.link.send(&frame).await;
+        self.feed.as_mut()
     }
 
-    fn fed(&mut self, fed: Fed) -> Option<Input> {
-        match fed {
-            Fed::Chunk(chunk) => Some(Input::ChunkRead(chunk)),
-            Fed::All => Some(Input::SourceRead(ONLY)),
-            Fed::Failed(error) => {
-                self.cause = Some(error.into());
-                Some(Input::Failed(Reason::SourceChanged))
-            }
-            Fed::Closed => None,
+    fn job(&mut self, file: FileId, job: impl FnOnce(Entry) -> Job) {
+        if let Some(entry) = self.machine.entry(file).cloned()
+            && let Some(feed) = self.feed()
+        {
+            feed.queue(job(entry));
         }
+    }
+
+    fn heard(&mut self, heard: Heard) {
+        let input = match heard {
+            Heard::Control(event) => arrived_input(&event),
+            // Nothing comes back on the data lane.
+            Heard::Data(event) => arrived_input(&event).map(|_| Input::Malformed),
+            Heard::Cancel(reason) => Some(Input::Peer(Frame::Cancel(reason))),
+            Heard::Closed | Heard::Lost => {
+                self.drop_feed();
+                Some(Input::PathLost)
+            }
+            Heard::Reconnected => {
+                self.drop_feed();
+                self.machine.handle(Input::PathLost);
+                Some(Input::Reconnected)
+            }
+            Heard::Alone(error) => {
+                self.cause.get_or_insert(error);
+                Some(Input::Failed(Reason::Other))
+            }
+        };
+        input.into_iter().for_each(|input| self.machine.handle(input));
+    }
+
+    fn drop_feed(&mut self) {
+        if let Some(feed) = self.feed.take() {
+            self.earlier += feed.sent();
+            feed.rest().into_iter().for_each(|fed| self.fed(fed));
+        }
+    }
+
+    fn walked(&mut self, walked: Walked) {
+        match walked {
+            Walked::Entries(entries) => {
+                for entry in &entries {
+                    self.offer.add(entry);
+                    let name = entry.path.name();
+                    if let Some(why) = unportable(name.as_str()) {
+                        let name = name.as_str().to_owned();
+                        self.front.tell(Event::Unportable { name, why });
+                    }
+                }
+                self.meter.expect(self.offer.bytes);
+                self.machine.handle(Input::Found(entries));
+            }
+            Walked::LeftOut(event) => self.front.tell(*event),
+            Walked::End => {
+                self.front.tell(Event::Offer(self.offer.clone()));
+                self.machine.handle(Input::WalkEnded);
+            }
+        }
+    }
+
+    fn fed(&mut self, fed: Fed) {
+        let input = match fed {
+            Fed::Read(chunk) => Input::ChunkRead(chunk),
+            Fed::Ended(file, size) => Input::StreamEnded(file, size),
+            Fed::Unchanged(file) => {
+                self.machine.handle(Input::Unchanged(file));
+                if self.machine.is_waiting_for_the_end()
+                    && !std::mem::replace(&mut self.finishing, true)
+                {
+                    self.front.tell(Event::Finishing);
+                }
+                return;
+            }
+            Fed::Unreadable(file, error) => {
+                self.note(file, error);
+                Input::Unreadable(file)
+            }
+            Fed::Changed(file, error) => {
+                self.note(file, error);
+                Input::Changed(file)
+            }
+        };
+        self.machine.handle(input);
+    }
+
+    /// A file cannot be sent: its user is told, once.
+    fn note(&mut self, file: FileId, error: SourceError) {
+        if self.machine.is_withdrawn(file) {
+            return;
+        }
+        if let Some(entry) = self.machine.entry(file) {
+            let (path, why) = (entry.path.as_str().to_owned(), Some(error.to_string()));
+            self.front.tell(Event::Withdrawn { path, why });
+        }
+        self.changed.get_or_insert(error);
     }
 
     /// What the peer has acknowledged is what has left for good.
     async fn tell_progress(&mut self) {
-        let Some(feed) = &self.feed else { return };
-        let outstanding = u64::try_from(self.link.data.0.outstanding().await).unwrap_or_default();
-        let done = feed.sent().saturating_sub(outstanding);
-        self.front.tell(Event::Progress(self.meter.measure(done, Instant::now())));
+        let (Some(feed), Some(link)) = (&self.feed, self.ties.link()) else { return };
+        let outstanding = u64::try_from(link.data.0.outstanding().await).unwrap_or_default();
+        let done = (self.earlier + feed.sent()).saturating_sub(outstanding);
+        let done = done + self.machine.spared();
+        if done > 0 {
+            self.front.tell(Event::Progress(self.meter.measure(done, Instant::now())));
+        }
     }
 
-    fn offer(&self) -> Offer {
-        let entry = self.source.entry();
-        Offer { name: entry.path.name().clone(), size: entry.size }
-    }
-
-    async fn end(self, ended: Result<Hash, Failure>) -> Result<Complete, Error> {
-        let (Offer { name, size }, took) = (self.offer(), self.meter.elapsed(Instant::now()));
-        self.link.end(ended.as_ref().err().and_then(Failure::reason)).await;
-        let digest = ended
+    async fn end(mut self, ended: Result<Outcome, Failure>) -> Result<Complete, Error> {
+        if ended.is_ok() {
+            self.tell_progress().await;
+        }
+        let took = self.meter.elapsed(Instant::now());
+        self.ties.end(ended.as_ref().err().and_then(Failure::reason)).await;
+        let outcome = ended
             .map_err(|failure| Error::of(&failure, self.cause.unwrap_or(Error::WordsDiffer)))?;
-        let complete = Complete { name, path: None, size, digest, took };
-        self.front.tell(Event::Complete(complete.clone()));
-        Ok(complete)
+        if self.offer.is_stream {
+            let feed = self.feed.as_ref().map_or(0, Feed::sent);
+            self.offer.bytes = self.earlier + feed;
+        }
+        let complete = complete(Role::Sender, self.offer, &outcome, took);
+        if outcome.withdrawn.is_empty() && outcome.delivered == 0 && outcome.existing > 0 {
+            return Err(Error::PeerGaveUp(Reason::TargetExists));
+        }
+        if outcome.delivered > 0 || outcome.withdrawn.is_empty() {
+            self.front.tell(Event::Complete(complete.clone()));
+        }
+        match (outcome.withdrawn.len(), self.changed) {
+            (0, _) => Ok(complete),
+            (1, Some(error)) => Err(error.into()),
+            (count, _) => Err(Error::SomeChanged(count)),
+        }
     }
 }
 
-/// Nothing comes back on the data lane.
-fn data_input(event: &LaneEvent) -> Option<Input> {
-    match arrived_input(event) {
-        Some(Input::Peer(_)) => Some(Input::Malformed),
-        other => other,
-    }
+/// What to tell of a transfer that has ended.
+pub(super) fn complete(role: Role, offer: Offer, outcome: &Outcome, took: Duration) -> Complete {
+    let Outcome { delivered, declined, existing, spared, digest, .. } = *outcome;
+    let (received, paths) = (role == Role::Receiver, Vec::new());
+    Complete { offer, received, paths, delivered, declined, existing, spared, digest, took }
+}
+
+/// Walks on a thread of its own, as fast as what it finds is taken.
+fn walk(source: Arc<Source>, name: Name) -> mpsc::Receiver<Walked> {
+    let (tell, walked) = mpsc::channel(4);
+    let work = move || {
+        let mut batch = Vec::new();
+        let mut give = |found| match found {
+            Found::Entry(entry) => {
+                batch.push(entry);
+                batch.len() < BATCH
+                    || tell.blocking_send(Walked::Entries(std::mem::take(&mut batch))).is_ok()
+            }
+            Found::LeftOut { path, why } => {
+                let why = why.to_string();
+                tell.blocking_send(Walked::LeftOut(Box::new(Event::LeftOut { path, why }))).is_ok()
+            }
+        };
+        source.walk(&name, &mut give);
+        // Nobody listens when the session has ended.
+        let _ = tell.blocking_send(Walked::Entries(batch));
+        let _ = tell.blocking_send(Walked::End);
+    };
+    let thread = thread::Builder::new().name("walk".to_owned()).spawn(work);
+    thread.expect("the system has a thread to give");
+    walked
 }
 
 /// What arrived on the control channel, as far as the machine cares.
@@ -252,11 +443,7 @@ fn arrived_input(event: &LaneEvent) -> Option<Input> {
     }
 }
 
-fn lost(event: &PeerEvent) -> Option<Input> {
-    matches!(event, PeerEvent::Lost).then_some(Input::PathLost)
-}
-
-async fn next_fed(feed: &mut Option<Feed>) -> Fed {
+async fn next_fed(feed: &mut Option<Feed>) -> Vec<Fed> {
     match feed {
         Some(feed) => feed.next().await,
         None => std::future::pending().await,
@@ -264,9 +451,9 @@ async fn next_fed(feed: &mut Option<Feed>) -> Fed {
 }
 
 /// The user's answer to the question that was asked, once; nobody to answer means no.
-pub(super) async fn answered(answer: &mut Option<oneshot::Receiver<bool>>) -> bool {
+pub(super) async fn answered(answer: &mut Option<oneshot::Receiver<Answer>>) -> Answer {
     let answered = match answer {
-        Some(waiting) => waiting.await.unwrap_or_default(),
+        Some(waiting) => waiting.await.unwrap_or(Answer::No),
         None => std::future::pending().await,
     };
     *answer = None;

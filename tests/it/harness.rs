@@ -75,6 +75,14 @@ impl Scene {
         names
     }
 
+    /// What bears a name in the receiver's folder: without the hidden folder in which an
+    /// interrupted transfer leaves what it has.
+    pub(crate) fn named(&self) -> Vec<String> {
+        let mut names = self.received();
+        names.retain(|name| !name.starts_with(".p2pshare-"));
+        names
+    }
+
     /// `p2pshare` with some arguments, run in a folder, telling events as JSON.
     pub(crate) fn p2pshare(&self, folder: &Path, arguments: &[&str]) -> Start {
         let mut command = Command::new(env!("CARGO_BIN_EXE_p2pshare"));
@@ -82,6 +90,7 @@ impl Scene {
             .current_dir(folder)
             .args(arguments)
             .env("P2PSHARE_CONFIG_DIR", self.root.path().join("config"))
+            .env("P2PSHARE_STATE_DIR", self.root.path().join("state"))
             .env_remove("P2PSHARE_SERVER")
             .env_remove("P2PSHARE_CODE")
             .env_remove("P2PSHARE_LOG");

@@ -2,14 +2,14 @@
 //! which says that the file is safe only when an honest receiver could have said so, and holds
 //! no more of it than it should.
 
-use std::{fs::File, path::PathBuf, thread};
+use std::{fs::File, ops::Range, path::PathBuf, thread};
 
 use bytes::Bytes;
 use p2pshare::proto::{
     Role,
     binding::{CONTROL, FIRST_DATA},
     digest::Hash,
-    frame::{ChunkHash, Frame, Reason, Record},
+    frame::{ChunkHash, Finished as End, Frame, Reason, Record, TO_THE_END, Wanted},
     manifest::{Entry, FileId, Kind},
     wire::{MAX_NUMBER, Writer},
 };
@@ -39,6 +39,8 @@ enum Step {
     Control(Vec<u8>),
     /// Say something on the data lane.
     Data(Vec<u8>),
+    /// Accept, and want everything of the one file.
+    Take,
     /// Wait for the offer.
     Offered,
     /// Wait for some bytes of the file.
@@ -53,12 +55,19 @@ use Step::{Close, Control, Data, Fin, Offered, Say, SomeData};
 
 const ACCEPT: Step = Say(Frame::Accept);
 
+/// Accept, and want everything of the one file.
+const TAKE: Step = Step::Take;
+
+fn want(files: Range<u32>, chunks: Range<u32>) -> Frame {
+    Frame::Want(vec![Wanted { files, chunks }])
+}
+
 fn credit(limit: u64) -> Step {
     Say(Frame::Credit { limit })
 }
 
 fn ok(files: &[u32]) -> Step {
-    Say(Frame::FinOk(files.iter().copied().map(FileId).collect()))
+    Say(Frame::FinOk(files.iter().map(|file| *file..*file + 1).collect()))
 }
 
 /// Does the steps, as far as the sender lets it.
@@ -66,11 +75,15 @@ async fn play(rogue: &mut Rogue, steps: Vec<Step>) {
     for step in steps {
         let goes_on = match step {
             Say(frame) => rogue.say(CONTROL, &frame.to_wire()).await,
+            Step::Take => {
+                rogue.say(CONTROL, &Frame::Accept.to_wire()).await
+                    && rogue.say(CONTROL, &want(0..1, 0..TO_THE_END).to_wire()).await
+            }
             Control(frame) => rogue.say(CONTROL, &frame).await,
             Data(frame) => rogue.say(FIRST_DATA, &frame).await,
             Offered => heard(rogue, |frame| matches!(frame, Frame::ManifestEnd { .. })).await,
             SomeData => heard(rogue, |frame| matches!(frame, Frame::Data(_))).await,
-            Fin => heard(rogue, |frame| matches!(frame, Frame::Fin { .. })).await,
+            Fin => heard(rogue, |frame| matches!(frame, Frame::Fin(_))).await,
             Close => {
                 rogue.drained().await;
                 return;
@@ -96,7 +109,7 @@ fn sparse(scene: &Scene, size: u64) -> PathBuf {
 
 /// A sender of a file, and a rogue connected to it.
 async fn meet(server: &Server, scene: &Scene, size: u64) -> (Running, Rogue) {
-    let mut sender = scene.send(server, &sparse(scene, size)).start();
+    let mut sender = scene.send(server, &sparse(scene, size)).arg("--patience").arg("1s").start();
     let code = sender.code();
     let paired = claim(server, &code).await.unwrap();
     let rogue = Rogue::connect(Role::Receiver, paired, Lie::None).await.unwrap();
@@ -146,13 +159,12 @@ fn only_the_word_of_a_receiver_that_was_told_everything_counts() {
     all_end(vec![
         refused("before the offer", SMALL, vec![ok(&[0])]),
         refused("after the offer", SMALL, vec![Offered, ok(&[0])]),
-        refused("after its own accept", SMALL, vec![Offered, ACCEPT, ok(&[0])]),
-        refused("without data", LARGE, vec![Offered, ACCEPT, credit(100), ok(&[0])]),
-        refused("amid data", LARGE, vec![Offered, ACCEPT, credit(10_000_000), SomeData, ok(&[0])]),
-        refused("of another file", SMALL, vec![Offered, ACCEPT, credit(SMALL), Fin, ok(&[1])]),
-        refused("of no file", SMALL, vec![Offered, ACCEPT, credit(SMALL), Fin, ok(&[])]),
-        refused("of two files", SMALL, vec![Offered, ACCEPT, credit(SMALL), Fin, ok(&[0, 1])]),
-        refused("twice at once", SMALL, vec![Offered, ACCEPT, credit(SMALL), Fin, ok(&[0, 0])]),
+        refused("after its own accept", SMALL, vec![Offered, TAKE, ok(&[0])]),
+        refused("without data", LARGE, vec![Offered, TAKE, credit(100), ok(&[0])]),
+        refused("amid data", LARGE, vec![Offered, TAKE, credit(10_000_000), SomeData, ok(&[0])]),
+        refused("of another file", SMALL, vec![Offered, TAKE, credit(SMALL), Fin, ok(&[1])]),
+        refused("of no file", SMALL, vec![Offered, TAKE, credit(SMALL), Fin, ok(&[])]),
+        refused("of two files", SMALL, vec![Offered, TAKE, credit(SMALL), Fin, ok(&[0, 1])]),
         refused("of an empty file, early", 0, vec![Offered, ok(&[0])]),
     ]);
 }
@@ -164,13 +176,33 @@ fn credit_that_makes_no_sense_is_refused() {
     all_end(vec![
         refused("before the offer", vec![credit(1)]),
         refused("before accept", vec![Offered, credit(1)]),
-        refused("that falls", vec![Offered, ACCEPT, credit(10_000_000), credit(9_999_999)]),
-        refused("that falls to 0", vec![Offered, ACCEPT, credit(1), credit(0)]),
+        refused("that falls", vec![Offered, TAKE, credit(10_000_000), credit(9_999_999)]),
+        refused("that falls to 0", vec![Offered, TAKE, credit(1), credit(0)]),
         refused(
             "that falls amid data",
-            vec![Offered, ACCEPT, credit(10_000_000), SomeData, credit(1)],
+            vec![Offered, TAKE, credit(10_000_000), SomeData, credit(1)],
         ),
-        refused("over 2^53", vec![Offered, ACCEPT, Control(too_much)]),
+        refused("over 2^53", vec![Offered, TAKE, Control(too_much)]),
+    ]);
+}
+
+#[test]
+fn what_was_not_offered_is_not_sent() {
+    let asked = |what, frame| (what, LARGE, vec![Offered, ACCEPT, Say(frame)], 1, BROKE);
+    let claim = |file, chunk| {
+        Frame::Claim(vec![ChunkHash { file: FileId(file), chunk, hash: Hash([1; 32]) }])
+    };
+    let skip = Frame::Skip { files: vec![0..2], reason: Reason::Declined };
+    all_end(vec![
+        ("wanted before accept", LARGE, vec![Offered, Say(want(0..1, 0..1))], 1, BROKE),
+        asked("another file", want(1..2, 0..TO_THE_END)),
+        asked("more files", want(0..2, 0..TO_THE_END)),
+        asked("all files that there can be", want(0..u32::MAX, 0..TO_THE_END)),
+        asked("a chunk past the end", want(0..1, 0..1_000_000)),
+        asked("a claim of another file", claim(1, 0)),
+        asked("a claim past the end", claim(0, 1_000_000)),
+        asked("another file not wanted", skip),
+        asked("to resume what goes on", Frame::Resume { entries: 0 }),
     ]);
 }
 
@@ -187,7 +219,7 @@ fn frames_out_of_turn_of_the_wrong_direction_or_of_no_sense_are_refused() {
     let hash = ChunkHash { file: FileId(0), chunk: 0, hash: Hash([1; 32]) };
     let data = Frame::Data(vec![record]).to_wire();
     let accepted = |what, step: Step| {
-        (what, LARGE, vec![Offered, ACCEPT, credit(1_000_000), SomeData, step], 1, BROKE)
+        (what, LARGE, vec![Offered, TAKE, credit(1_000_000), SomeData, step], 1, BROKE)
     };
     let hello = Writer::of_type(0x8001)
         .u32(0x8001, CONTROL)
@@ -199,7 +231,10 @@ fn frames_out_of_turn_of_the_wrong_direction_or_of_no_sense_are_refused() {
         accepted("accept twice", ACCEPT),
         accepted("a manifest", Say(Frame::Manifest(vec![entry]))),
         accepted("a manifest's end", Say(Frame::ManifestEnd { entries: 1, bytes: 1 })),
-        accepted("fin", Say(Frame::Fin { file: FileId(0), digest: Hash([1; 32]) })),
+        accepted(
+            "fin",
+            Say(Frame::Fin(vec![End { file: FileId(0), size: 1, digest: Hash([1; 32]) }])),
+        ),
         accepted("data", Data(data.clone())),
         accepted("data on the control channel", Control(data)),
         accepted("hashes", Data(Frame::Hashes(vec![hash]).to_wire())),
@@ -217,9 +252,9 @@ fn a_receiver_that_goes_away_has_not_received() {
     all_end(vec![
         lost("before the offer", SMALL, vec![Close]),
         lost("after the offer", SMALL, vec![Offered, Close]),
-        lost("after accept", SMALL, vec![Offered, ACCEPT, Close]),
-        lost("amid data", LARGE, vec![Offered, ACCEPT, credit(1_000_000), SomeData, Close]),
-        lost("before its last word", SMALL, vec![Offered, ACCEPT, credit(SMALL), Fin, Close]),
+        lost("after accept", SMALL, vec![Offered, TAKE, Close]),
+        lost("amid data", LARGE, vec![Offered, TAKE, credit(1_000_000), SomeData, Close]),
+        lost("before its last word", SMALL, vec![Offered, TAKE, credit(SMALL), Fin, Close]),
     ]);
 }
 
@@ -236,7 +271,7 @@ fn a_receiver_that_gives_up_is_understood() {
         (Reason::Protocol, 1),
         (Reason::TargetExists, 13),
     ];
-    let late = [Offered, ACCEPT, credit(SMALL), Fin, Say(Frame::Cancel(Reason::Verification))];
+    let late = [Offered, TAKE, credit(SMALL), Fin, Say(Frame::Cancel(Reason::Verification))];
     let mut scripts = vec![("after everything", SMALL, late.into(), 9, "")];
     scripts.extend(reasons.map(|(reason, exit)| {
         ("a reason", SMALL, vec![Offered, Say(Frame::Cancel(reason))], exit, "")
@@ -250,16 +285,8 @@ fn a_rogue_that_behaves_gets_the_file() {
     let unknown = || Control(Writer::of_type(0x0042).finish());
     let server = Server::start();
     for (size, limit) in [(SMALL, SMALL), (SMALL, MAX_NUMBER), (0, 0)] {
-        let steps = vec![
-            unknown(),
-            Offered,
-            ACCEPT,
-            unknown(),
-            credit(limit),
-            credit(limit),
-            Fin,
-            ok(&[0]),
-        ];
+        let steps =
+            vec![unknown(), Offered, TAKE, unknown(), credit(limit), credit(limit), Fin, ok(&[0])];
         let finished = played(&server, size, steps).expect(0);
         assert_eq!(finished.event("complete")["bytes"], size);
     }
@@ -271,7 +298,8 @@ fn a_receiver_that_grants_everything_does_not_fill_the_senders_memory() {
     let (sender, peak) = runtime().block_on(async {
         let (sender, mut rogue) = meet(&server, &scene, LARGE).await;
         assert!(heard(&mut rogue, |frame| matches!(frame, Frame::ManifestEnd { .. })).await);
-        for frame in [Frame::Accept, Frame::Credit { limit: MAX_NUMBER }] {
+        let all = want(0..1, 0..TO_THE_END);
+        for frame in [Frame::Accept, Frame::Credit { limit: MAX_NUMBER }, all] {
             assert!(rogue.say(CONTROL, &frame.to_wire()).await);
         }
         for _ in 0..2_000 {
@@ -291,11 +319,12 @@ fn a_receiver_that_takes_only_tiny_messages_does_not_upset_the_sender() {
     for size in [1, 17, 18, 19, 100, 1000] {
         let scene = Scene::new();
         let finished = runtime().block_on(async {
-            let mut sender = scene.send(&server, &sparse(&scene, SMALL)).start();
+            let sender = scene.send(&server, &sparse(&scene, SMALL)).arg("--patience").arg("1s");
+            let mut sender = sender.start();
             let paired = claim(&server, &sender.code()).await.unwrap();
             let lie = Lie::MessageSize(size);
             if let Some(mut rogue) = Rogue::connect(Role::Receiver, paired, lie).await {
-                play(&mut rogue, vec![Offered, ACCEPT, credit(SMALL), Fin, Close]).await;
+                play(&mut rogue, vec![Offered, TAKE, credit(SMALL), Fin, Close]).await;
                 rogue.close().await;
             }
             sender.finish()

@@ -8,7 +8,7 @@ use p2pshare::proto::{
     Role,
     binding::{CONTROL, FIRST_DATA},
     digest::{Hash, tree},
-    frame::{ChunkHash, Frame, Reason, Record},
+    frame::{ChunkHash, Finished as End, Frame, Reason, Record},
     manifest::FileId,
     wire::Writer,
 };
@@ -30,7 +30,7 @@ const SIDE_BY_SIDE: usize = 3;
 enum Step {
     Control(Vec<u8>),
     Data(Vec<u8>),
-    /// Wait for Accept and Credit.
+    /// Wait until the receiver wants it.
     Accepted,
     /// Close the connection without a word.
     Close,
@@ -74,8 +74,13 @@ fn hash(chunk: u32, hash: Hash) -> Step {
     Data(Frame::Hashes(vec![ChunkHash { file: FileId(0), chunk, hash }]).to_wire())
 }
 
+/// The end of a file of [`SIZE`] bytes.
 fn fin(digest: Hash) -> Step {
-    Control(Frame::Fin { file: FileId(0), digest }.to_wire())
+    fin_of(u64::try_from(SIZE).unwrap(), digest)
+}
+
+fn fin_of(size: u64, digest: Hash) -> Step {
+    Control(Frame::Fin(vec![End { file: FileId(0), size, digest }]).to_wire())
 }
 
 fn chunks(content: &[u8]) -> Vec<&[u8]> {
@@ -123,7 +128,7 @@ impl Stage {
         let before = tree_of(root(&scene));
         let code = code(number);
         let slot = RogueSlot::open(server, &code).await;
-        let receiver = scene.receive(server, &code).start();
+        let receiver = scene.receive(server, &code).arg("--patience").arg("1s").start();
         let rogue = Rogue::connect(Role::Sender, slot.paired().await, Lie::None).await.unwrap();
         (Self { scene, before, receiver }, rogue)
     }
@@ -131,7 +136,12 @@ impl Stage {
     /// Waits until the receiver has ended; nothing may have changed anywhere.
     fn unchanged(self) -> Finished {
         let finished = self.receiver.finish();
-        assert_eq!(tree_of(root(&self.scene)), self.before, "{finished:#?}");
+        let mut after = tree_of(root(&self.scene));
+        if finished.code() == 8 {
+            // What was verified stays for a later attempt, hidden.
+            after.retain(|path, _| !path.contains("/receiver/.p2pshare-"));
+        }
+        assert_eq!(after, self.before, "{finished:#?}");
         finished
     }
 }
@@ -147,6 +157,10 @@ fn tree_of(root: impl AsRef<Path>) -> BTreeMap<String, Vec<u8>> {
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
+            // Where interrupted transfers are noted.
+            if path == root.as_ref().join("state") {
+                continue;
+            }
             let content = if path.is_dir() { Vec::new() } else { fs::read(&path).unwrap() };
             tree.insert(path.to_string_lossy().into_owned(), content);
             if path.is_dir() {
@@ -163,7 +177,7 @@ async fn play(rogue: &mut Rogue, steps: Vec<Step>) {
         let goes_on = match step {
             Control(frame) => rogue.say(CONTROL, &frame).await,
             Data(frame) => rogue.say(FIRST_DATA, &frame).await,
-            Accepted => rogue.hear_until(is_credit).await.is_some(),
+            Accepted => rogue.hear_until(is_want).await.is_some(),
             Close => {
                 rogue.drained().await;
                 return;
@@ -337,7 +351,8 @@ fn no_hostile_name_gets_past_the_receiver() {
 
 #[test]
 fn only_regular_files_are_taken() {
-    let kinds = (0..=6).chain([255]).filter(|kind| *kind != 1);
+    // A text, which is 3, is not a file, but is taken, too.
+    let kinds = (0..=6).chain([255]).filter(|kind| ![1, 3].contains(kind));
     all_refused(
         kinds
             .map(|kind| {
@@ -449,7 +464,7 @@ fn what_is_not_what_was_announced_is_thrown_away() {
         script("another digest", 9, nothing, after_accept(size, digest_lie)),
         script("the digest of less", 9, nothing, after_accept(size, of_a_prefix)),
         script("another digest, first", 9, nothing, after_accept(size, early_lie)),
-        script("an empty file's digest", 9, nothing, after_accept(0, [fin(lie)])),
+        script("an empty file's digest", 9, nothing, after_accept(0, [fin_of(0, lie)])),
     ]);
 }
 
@@ -488,7 +503,7 @@ fn frames_out_of_turn_or_on_the_wrong_lane_are_refused() {
         steps.push(step);
         script("between manifest and end", 1, "broke the protocol", steps)
     };
-    let wrong_file = Frame::Fin { file: FileId(1), digest };
+    let wrong_file = Frame::Fin(vec![End { file: FileId(1), size, digest }]);
     all_refused(vec![
         first("data before the offer", record(0, 0, 0, b"x")),
         first("a hash before the offer", hash(0, digest)),
@@ -498,9 +513,14 @@ fn frames_out_of_turn_or_on_the_wrong_lane_are_refused() {
         offered(fin(digest)),
         then("an accept", vec![frame(Frame::Accept)]),
         then("credit", vec![frame(Frame::Credit { limit: 1 })]),
-        then("an ok", vec![frame(Frame::FinOk(vec![FileId(0)]))]),
+        then("an ok", vec![frame(Frame::FinOk(vec![0..1]))]),
         then("another offer", offer(1, &[b"b.bin"], 3)),
-        then("fin twice", vec![fin(digest), fin(digest)]),
+        then("fin in two ways", vec![fin(digest), fin(Hash([8; 32]))]),
+        then("fin of another size", vec![fin_of(size - 1, digest)]),
+        then("a receiver's wishes", vec![frame(Frame::Want(Vec::new()))]),
+        then("a file taken back that was not offered", {
+            vec![frame(Frame::Withdraw(vec![1..2]))]
+        }),
         then("fin of another file", vec![frame(wrong_file)]),
         then("data on the control channel", vec![swap(record(0, 0, 0, b"x"))]),
         then(
@@ -515,7 +535,7 @@ fn frames_out_of_turn_or_on_the_wrong_lane_are_refused() {
 #[test]
 fn bytes_that_are_no_frames_are_refused() {
     let size = u64::try_from(SIZE).unwrap();
-    let whole = Frame::Fin { file: FileId(0), digest: Hash([0; 32]) }.to_wire();
+    let whole = Frame::ManifestEnd { entries: 1, bytes: 1 }.to_wire();
     let Data(part) = record(0, 0, 0, &[1; 100]) else { unreachable!() };
     let mut messages = vec![
         ("nothing at all", Control(Vec::new())),
@@ -657,7 +677,7 @@ fn carry_through(steps: Vec<Step>) -> Ended {
             let goes_on = match step {
                 Control(frame) => rogue.say(CONTROL, &frame).await,
                 Data(frame) => rogue.say(FIRST_DATA, &frame).await,
-                Accepted => rogue.hear_until(is_credit).await.is_some(),
+                Accepted => rogue.hear_until(is_want).await.is_some(),
                 Close => unreachable!("whoever closes carries nothing through"),
             };
             if count % 16 == 0 {
@@ -686,8 +706,8 @@ impl Ended {
     }
 }
 
-fn is_credit(frame: &Frame) -> bool {
-    matches!(frame, Frame::Credit { .. })
+fn is_want(frame: &Frame) -> bool {
+    matches!(frame, Frame::Want(_))
 }
 
 #[test]
@@ -738,7 +758,7 @@ fn flood(content: &[u8], record_size: usize) -> Vec<Step> {
         }
         steps.push(hash(index, Hash::of(chunk)));
     }
-    steps.push(fin(digest(content)));
+    steps.push(fin_of(u64::try_from(content.len()).unwrap(), digest(content)));
     after_accept(u64::try_from(content.len()).unwrap(), steps)
 }
 

@@ -5,8 +5,11 @@
 
 mod browser;
 mod codes;
+mod conflicts;
 mod consent;
+mod crashes;
 mod failures;
+mod folders;
 mod harness;
 mod hostile_receiver;
 mod hostile_sender;
@@ -17,6 +20,10 @@ mod middle;
 mod namespace;
 mod network;
 mod output;
+mod pipes;
+mod reconnect;
 mod rogue;
+mod scale;
 mod secrets;
+mod sources;
 mod transfer;

@@ -83,6 +83,16 @@ impl Network {
         }
     }
 
+    /// Takes a machine's cable out.
+    pub(crate) fn unplug(&self, machine: &str) {
+        self.on_switch(&["link", "set", &self.port(machine), "down"]);
+    }
+
+    /// Puts it back.
+    pub(crate) fn plug_in(&self, machine: &str) {
+        self.on_switch(&["link", "set", &self.port(machine), "up"]);
+    }
+
     /// The machine's port at the switch.
     fn port(&self, machine: &str) -> String {
         let number = self.machines.iter().position(|name| name == machine).unwrap();

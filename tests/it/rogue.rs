@@ -96,7 +96,7 @@ impl RogueSlot {
         let reply = Message::from_wire(&reply).unwrap();
         let (confirmation, keys) = self.waiting.confirm(room.id().as_str(), &reply).unwrap();
         room.say(confirmation.to_wire());
-        Paired { keys, room }
+        paired(keys, room)
     }
 }
 
@@ -112,7 +112,13 @@ pub(crate) async fn claim(server: &Server, code: &str) -> Option<Paired> {
     room.say(reply.to_wire());
     let confirmation = patient(message(&mut room)).await?;
     let keys = claiming.confirmed(&Message::from_wire(&confirmation).unwrap()).unwrap();
-    Some(Paired { keys, room })
+    Some(paired(keys, room))
+}
+
+/// A rogue never meets anybody again, so it need not remember where.
+fn paired(keys: Keys, room: p2pshare::net::rendezvous::Room) -> Paired {
+    let nowhere = std::net::SocketAddr::from(([127, 0, 0, 1], 9));
+    Paired { keys, room, address: Address::Socket(nowhere), embedded: false }
 }
 
 async fn connection(server: &Server) -> Connection {
@@ -233,7 +239,7 @@ struct Connecting {
 
 impl Connecting {
     async fn start(role: Role, paired: Paired, lie: Lie) -> Option<Self> {
-        let Paired { keys, room } = paired;
+        let Paired { keys, room, .. } = paired;
         let mut signalling = Signalling::new(room, &keys, role);
         let mut early = Vec::new();
         let (peer, channels, ours, theirs) = match role {

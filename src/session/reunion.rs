@@ -1,0 +1,343 @@
+//! The connection to the peer, and its successors: when a path is lost, both ends go to a room
+//! that only they can name, prove there that they are the same, and connect anew.
+//!
+//! Is the other process gone, or only the path? An end that was seen to leave, by the server or
+//! because the server was in its process, and does not come back soon, is gone. Silence alone is
+//! a lost path, which is waited for.
+
+use std::{future::Future, pin::Pin, time::Duration};
+
+use p2pshare_signal::protocol::{self, Presence, RoomId};
+use rand_core::Rng;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use super::{
+    connect::{self, Link, next_event},
+    event::{Event, Front},
+    meet::{Paired, random},
+    signalling::{Signalled, cancelled},
+};
+use crate::{
+    error::Error,
+    net::{
+        lane::LaneEvent,
+        peer::PeerEvent,
+        rendezvous::{Address, Connection, RendezvousError, Room, RoomEvent},
+    },
+    proto::{
+        Role,
+        frame::{Frame, Reason},
+        pake::Keys,
+        reunion::{Greeting, Reunion},
+    },
+};
+
+/// Pauses between attempts: the first, how each grows, the longest.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const GROWTH: f64 = 1.5;
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// How long an end that was seen to leave may take to come back.
+const GONE_AFTER: Duration = Duration::from_secs(10);
+
+/// How long the sender's process may refuse connections before it counts as gone.
+const REFUSED_FOR: Duration = Duration::from_secs(4);
+
+/// How long what was said last may take to arrive.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// How long the other end, once it is in the room, may take to greet.
+const GREETING: Duration = Duration::from_secs(15);
+
+/// Where and how the same two ends meet again.
+#[derive(Clone, Debug)]
+pub struct Meeting {
+    /// Which end this is.
+    pub role: Role,
+    /// The server.
+    pub address: Address,
+    /// Whether the server is in the sender's process.
+    pub embedded: bool,
+    /// What they know each other by.
+    pub reunion: Reunion,
+}
+
+type Search = Pin<Box<dyn Future<Output = Result<Link, Error>> + Send>>;
+
+/// A connection that is replaced when it is lost.
+pub struct Ties {
+    meeting: Meeting,
+    patience: Duration,
+    front: Front,
+    link: Option<Link>,
+    search: Option<Search>,
+    /// The server saw the peer's socket close.
+    seen_leaving: bool,
+}
+
+/// What happens between the two ends.
+#[derive(Debug)]
+pub enum Heard {
+    /// Something on the control channel.
+    Control(LaneEvent),
+    /// Something on the data lane.
+    Data(LaneEvent),
+    /// The peer gives up.
+    Cancel(Reason),
+    /// The peer has closed the connection; a new one is looked for.
+    Closed,
+    /// The path is lost; a new one is looked for.
+    Lost,
+    /// There is a new connection, in place of one that was lost or not.
+    Reconnected,
+    /// There will be none.
+    Alone(Error),
+}
+
+impl Ties {
+    /// Takes over a connection.
+    #[must_use]
+    pub fn new(link: Link, meeting: Meeting, patience: Duration, front: Front) -> Self {
+        let link = Some(link);
+        Self { meeting, patience, front, link, search: None, seen_leaving: false }
+    }
+
+    /// The connection, while there is one.
+    #[must_use]
+    pub fn link(&self) -> Option<&Link> {
+        self.link.as_ref()
+    }
+
+    /// Sends a frame on the control channel, if there is one.
+    pub async fn send(&self, frame: &Frame) {
+        if let Some(link) = &self.link {
+            link.send(frame).await;
+        }
+    }
+
+    /// From now on, a lost connection is looked for only so long.
+    pub fn be_patient_for(&mut self, patience: Duration) {
+        self.patience = self.patience.min(patience);
+    }
+
+    /// The next thing that happens.
+    pub async fn next(&mut self) -> Heard {
+        loop {
+            let heard = if let Some(link) = &mut self.link {
+                tokio::select! {
+                    event = link.control.1.next() => match event {
+                        LaneEvent::Closed => Some(self.lost(Heard::Closed)),
+                        event => Some(Heard::Control(event)),
+                    },
+                    event = link.data.1.next() => match event {
+                        LaneEvent::Closed => Some(self.lost(Heard::Closed)),
+                        event => Some(Heard::Data(event)),
+                    },
+                    event = next_event(&mut link.peer) => {
+                        matches!(event, PeerEvent::Lost).then(|| self.lost(Heard::Lost))
+                    }
+                    signalled = link.signalling.next() => self.signalled(signalled),
+                    found = found(&mut self.search) => self.found(found),
+                }
+            } else {
+                let found = found(&mut self.search).await;
+                self.found(found)
+            };
+            if let Some(heard) = heard {
+                return heard;
+            }
+        }
+    }
+
+    fn signalled(&mut self, signalled: Result<Signalled, Error>) -> Option<Heard> {
+        if let Ok(Signalled::Peer(presence)) = &signalled {
+            self.seen_leaving = *presence != Presence::Here;
+            // A receiver that died may come back before its path is known to be lost.
+            if self.seen_leaving && self.meeting.role == Role::Sender {
+                self.look();
+            }
+        }
+        match cancelled(signalled) {
+            Some(Frame::Cancel(reason)) => Some(Heard::Cancel(reason)),
+            _ => None,
+        }
+    }
+
+    fn lost(&mut self, how: Heard) -> Heard {
+        self.link = None;
+        if let Heard::Lost = how {
+            self.front.tell(Event::Reconnecting(self.patience));
+        }
+        self.look();
+        how
+    }
+
+    fn look(&mut self) {
+        if self.search.is_none() {
+            let (meeting, front) = (self.meeting.clone(), self.front.clone());
+            let (patience, leaving) = (self.patience, self.seen_leaving);
+            self.search =
+                Some(Box::pin(async move { meeting.meet(patience, leaving, &front).await }));
+        }
+    }
+
+    fn found(&mut self, found: Result<Link, Error>) -> Option<Heard> {
+        self.search = None;
+        match found {
+            Ok(link) => {
+                self.link = Some(link);
+                self.seen_leaving = false;
+                Some(Heard::Reconnected)
+            }
+            // The old one still stands.
+            Err(error) if self.link.is_some() => {
+                tracing::debug!(%error, "reunion");
+                None
+            }
+            Err(error) => Some(Heard::Alone(error)),
+        }
+    }
+
+    /// Takes leave of the peer, with a reason when this end gives up.
+    pub async fn end(self, reason: Option<Reason>) {
+        drop(self.search);
+        let Some(link) = self.link else { return };
+        if reason.is_none() && self.meeting.role == Role::Sender {
+            // What was said last must arrive before the connection is closed.
+            let drained = timeout(LAST_WORDS, link.control.0.drained()).await;
+            tracing::debug!(?drained, "control channel");
+        }
+        link.end(reason).await;
+    }
+}
+
+impl std::fmt::Debug for Ties {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ties").field("link", &self.link).finish_non_exhaustive()
+    }
+}
+
+async fn found(search: &mut Option<Search>) -> Result<Link, Error> {
+    match search {
+        Some(search) => search.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Why an attempt came to nothing.
+enum Missed {
+    /// The server cannot be reached.
+    NoServer,
+    /// The other end is not there, or went away.
+    NoPeer,
+    /// It is gone for good.
+    Gone,
+}
+
+impl Meeting {
+    /// Where the two ends of a pairing meet again.
+    #[must_use]
+    pub fn of(role: Role, paired: &Paired) -> Self {
+        let (address, embedded) = (paired.address.clone(), paired.embedded);
+        Self { role, address, embedded, reunion: paired.keys.reunion() }
+    }
+
+    /// Waits for the other end, and connects. An end that was seen leaving is not waited for as
+    /// long as one that is only silent, by the receiver.
+    ///
+    /// # Errors
+    /// [`Error::PathLost`] when it does not come.
+    pub async fn meet(
+        &self,
+        patience: Duration,
+        seen_leaving: bool,
+        front: &Front,
+    ) -> Result<Link, Error> {
+        let deadline = Instant::now() + patience;
+        let leaving = seen_leaving && self.role == Role::Receiver;
+        let gone = if leaving { deadline.min(Instant::now() + GONE_AFTER) } else { deadline };
+        let mut refused_since = None;
+        let mut pause = FIRST_PAUSE;
+        while Instant::now() < deadline {
+            match self.attempt(deadline, gone, front).await {
+                Ok(link) => return Ok(link),
+                Err(Missed::Gone) => break,
+                Err(Missed::NoPeer) => {
+                    refused_since = None;
+                    pause = FIRST_PAUSE;
+                }
+                Err(Missed::NoServer) => {
+                    let since = *refused_since.get_or_insert_with(Instant::now);
+                    let process_gone = self.embedded && self.role == Role::Receiver;
+                    if process_gone && since.elapsed() >= REFUSED_FOR {
+                        break;
+                    }
+                }
+            }
+            sleep(pause.min(deadline.saturating_duration_since(Instant::now()))).await;
+            pause = pause.mul_f64(GROWTH).min(LONGEST_PAUSE);
+        }
+        Err(Error::PathLost)
+    }
+
+    async fn attempt(
+        &self,
+        deadline: Instant,
+        gone: Instant,
+        front: &Front,
+    ) -> Result<Link, Missed> {
+        let connection =
+            Connection::open(self.address.clone()).await.map_err(|_| Missed::NoServer)?;
+        let id = RoomId::from_256_bits(*self.reunion.room.as_bytes());
+        let role = match self.role {
+            Role::Sender => protocol::Role::Sender,
+            Role::Receiver => protocol::Role::Receiver,
+        };
+        let mut room = connection.join(id, role).await.map_err(|error| match error {
+            // Its server holds the place of this end's lost socket.
+            RendezvousError::Refused(_) => Missed::NoPeer,
+            _ => Missed::NoServer,
+        })?;
+        match timeout_at(gone, arrival(&mut room)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(missed)) => return Err(missed),
+            Err(_) if gone < deadline => return Err(Missed::Gone),
+            Err(_) => return Err(Missed::NoPeer),
+        }
+        let keys = timeout(GREETING, self.greet(&mut room)).await;
+        let keys = keys.ok().flatten().ok_or(Missed::NoPeer)?;
+        let (address, embedded) = (self.address.clone(), self.embedded);
+        let paired = Paired { keys, room, address, embedded };
+        connect::connect(self.role, paired, false, front).await.map_err(|_| Missed::NoPeer)
+    }
+
+    /// Exchanges greetings; `None` when the other end goes away or is somebody else.
+    async fn greet(&self, room: &mut Room) -> Option<Keys> {
+        let mut nonce = [0; 16];
+        random().fill_bytes(&mut nonce);
+        let ours = self.reunion.greeting(self.role, nonce);
+        room.say(ours.to_wire());
+        loop {
+            match room.next().await {
+                RoomEvent::Message(message) => {
+                    let theirs = Greeting::from_wire(&message).ok()?;
+                    return self.reunion.keys(self.role, &ours, &theirs);
+                }
+                RoomEvent::Peer(Presence::Left) | RoomEvent::Lost => return None,
+                RoomEvent::Peer(_) => {}
+            }
+        }
+    }
+}
+
+/// Waits until the other end is in the room.
+async fn arrival(room: &mut Room) -> Result<(), Missed> {
+    loop {
+        match room.next().await {
+            RoomEvent::Peer(Presence::Here) => return Ok(()),
+            RoomEvent::Peer(Presence::Left) => return Err(Missed::NoPeer),
+            RoomEvent::Peer(Presence::Gone) | RoomEvent::Message(_) => {}
+            RoomEvent::Lost => return Err(Missed::NoServer),
+        }
+    }
+}
