@@ -114,7 +114,7 @@ pub(crate) struct SendArgs {
     pub(crate) text: Option<String>,
 
     /// Under which name the standard input arrives.
-    #[arg(long, default_value = "stdin", value_parser = parse_name)]
+    #[arg(long, default_value = "stream", value_parser = parse_name)]
     pub(crate) name: Name,
 
     /// Leave out what fits this pattern, as in a .gitignore; may be said several times.

@@ -77,6 +77,7 @@ pub struct SendOptions {
 /// [`Error`] when not everything that the receiver wanted arrived whole and safe.
 pub async fn send(options: SendOptions, front: Front) -> Result<Complete, Error> {
     let SendOptions { what, server, wish, verify, patience } = options;
+    warn_of_names(&what, &front);
     let opened = spawn_blocking(move || open(what)).await.expect("opening does not panic");
     let (source, name) = opened?;
     let host = front.unless_interrupted(Host::choose(server.as_ref(), &front)).await?;
@@ -89,6 +90,20 @@ pub async fn send(options: SendOptions, front: Front) -> Result<Complete, Error>
     };
     host.close().await;
     sent
+}
+
+/// Tells at once which items have names that some systems cannot hold; what is in folders is told
+/// when it is found.
+fn warn_of_names(what: &What, front: &Front) {
+    let What::Paths(selection) = what else { return };
+    let names = selection.paths.iter().filter_map(|path| path.file_name()?.to_str());
+    names.for_each(|name| warn_of_name(name, front));
+}
+
+fn warn_of_name(name: &str, front: &Front) {
+    if let Some(why) = unportable(name) {
+        front.tell(Event::Unportable { name: name.to_owned(), why });
+    }
 }
 
 fn open(what: What) -> Result<(Source, Name), Error> {
@@ -308,10 +323,8 @@ impl<'a> Sending<'a> {
             Walked::Entries(entries) => {
                 for entry in &entries {
                     self.offer.add(entry);
-                    let name = entry.path.name();
-                    if let Some(why) = unportable(name.as_str()) {
-                        let name = name.as_str().to_owned();
-                        self.front.tell(Event::Unportable { name, why });
+                    if entry.path.parent().is_some() {
+                        warn_of_name(entry.path.name().as_str(), self.front);
                     }
                 }
                 self.meter.expect(self.offer.bytes);
