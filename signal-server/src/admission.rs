@@ -1,9 +1,9 @@
-//! Who is let in: a TCP listener that counts sockets, and sockets that do not wait for ever.
+//! Who is let in: the count of connections, and sockets that do not wait for ever.
 //!
 //! `axum::serve` bounds neither how many connections there are nor how long one may take over its
-//! request. Both are done here, below HTTP: [`Door`] counts what it accepts and turns away what
-//! is too much; a [`Socket`] that has not become a WebSocket in time fails. Knows nothing of
-//! rooms. Used by `run` and `http`.
+//! request. Both are done here, below HTTP: [`Guests`] counts who comes and turns away what is too
+//! much; a [`Socket`] that has not become a WebSocket in time fails. Knows nothing of rooms. Used
+//! by `run`, `reception` and `http`.
 
 use std::collections::HashMap;
 use std::io;
@@ -17,15 +17,14 @@ use std::time::Duration;
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use crate::limits::{Limits, Source};
 
 /// How long a connection may take until it is a WebSocket. Every honest one takes two round trips;
 /// the rest of the time is for lines that lose packets.
-const REQUEST_TIME: Duration = Duration::from_secs(10);
+pub(crate) const REQUEST_TIME: Duration = Duration::from_secs(10);
 
 /// How many sockets of a source above its cap are still told why they are turned away. The ones
 /// after those are closed unheard.
@@ -34,29 +33,14 @@ const TOLD_WHY: usize = 8;
 /// Becomes true when the server ends.
 pub(crate) type Stopping = watch::Receiver<bool>;
 
-/// The listener that HTTP is served on.
+/// A byte stream, plain or under TLS.
+pub(crate) trait Bytes: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Bytes for T {}
+
+/// The listener that HTTP is served on: takes what `reception` found to speak it.
 pub(crate) struct Door {
-    listener: TcpListener,
-    guests: Arc<Guests>,
-    stopping: Stopping,
-}
-
-impl Door {
-    pub(crate) fn new(listener: TcpListener, limits: Limits, stopping: Stopping) -> Self {
-        let guests = Arc::new(Guests { limits, counts: Mutex::default() });
-        Self { listener, guests, stopping }
-    }
-
-    fn admit(&self, stream: TcpStream, address: SocketAddr) -> Option<Socket> {
-        let source = address.ip().into();
-        let welcome = self.guests.enter(source)?;
-        let counted = Counted { guests: Arc::clone(&self.guests), source };
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "no TCP_NODELAY");
-        }
-        let patience = Some(patience(self.stopping.clone()));
-        Some(Socket { stream, patience, welcome, stays: Arc::default(), counted })
-    }
+    pub(crate) visitors: mpsc::Receiver<(Socket, SocketAddr)>,
 }
 
 impl Listener for Door {
@@ -64,25 +48,23 @@ impl Listener for Door {
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Socket, SocketAddr) {
-        loop {
-            let (stream, address) = Listener::accept(&mut self.listener).await;
-            if let Some(socket) = self.admit(stream, address) {
-                return (socket, address);
-            }
-            tracing::debug!("a connection too many");
+        match self.visitors.recv().await {
+            Some(visitor) => visitor,
+            // Nobody lets anybody in any more.
+            None => std::future::pending().await,
         }
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+        Err(io::ErrorKind::Unsupported.into())
     }
 }
 
 /// What a request handler knows of the connection that a request came by.
 #[derive(Clone)]
 pub(crate) struct Visitor {
-    /// Whom it counts for.
-    pub(crate) source: Source,
+    /// Where it comes from.
+    pub(crate) address: SocketAddr,
     /// Whether it may open a WebSocket.
     pub(crate) welcome: Welcome,
     stays: Arc<AtomicBool>,
@@ -99,8 +81,8 @@ impl Connected<IncomingStream<'_, Door>> for Visitor {
     fn connect_info(stream: IncomingStream<'_, Door>) -> Self {
         let socket = stream.io();
         Self {
-            source: socket.counted.source,
-            welcome: socket.welcome,
+            address: socket.guest.address,
+            welcome: socket.guest.welcome,
             stays: Arc::clone(&socket.stays),
         }
     }
@@ -116,7 +98,7 @@ pub(crate) enum Welcome {
 }
 
 /// Every open socket, counted.
-struct Guests {
+pub(crate) struct Guests {
     limits: Limits,
     counts: Mutex<Counts>,
 }
@@ -128,7 +110,18 @@ struct Counts {
 }
 
 impl Guests {
-    /// Counts a socket; none when it is to be closed unheard.
+    pub(crate) fn new(limits: Limits) -> Arc<Self> {
+        Arc::new(Self { limits, counts: Mutex::default() })
+    }
+
+    /// Lets somebody in; none when the connection is to be closed unheard.
+    pub(crate) fn admit(self: &Arc<Self>, address: SocketAddr) -> Option<Guest> {
+        let source = address.ip().into();
+        let welcome = self.enter(source)?;
+        Some(Guest { address, welcome, _counted: Counted { guests: Arc::clone(self), source } })
+    }
+
+    /// Counts a socket.
     fn enter(&self, source: Source) -> Option<Welcome> {
         let mut counts = self.counts();
         let here = counts.by_source.get(&source).copied().unwrap_or(0);
@@ -157,6 +150,13 @@ impl Guests {
     }
 }
 
+/// Somebody who was let in, and is counted until this is dropped.
+pub(crate) struct Guest {
+    pub(crate) address: SocketAddr,
+    pub(crate) welcome: Welcome,
+    _counted: Counted,
+}
+
 /// One socket's part in the count.
 struct Counted {
     guests: Arc<Guests>,
@@ -179,18 +179,21 @@ fn patience(mut stopping: Stopping) -> Patience {
     })
 }
 
-/// A TCP connection that fails unless it becomes a WebSocket in time.
+/// A connection that fails unless it becomes a WebSocket in time.
 pub(crate) struct Socket {
-    stream: TcpStream,
+    stream: Box<dyn Bytes>,
     patience: Option<Patience>,
-    welcome: Welcome,
+    guest: Guest,
     /// It became a WebSocket.
     stays: Arc<AtomicBool>,
-    counted: Counted,
 }
 
 impl Socket {
-    fn stream(&mut self, context: &mut Context<'_>) -> io::Result<Pin<&mut TcpStream>> {
+    pub(crate) fn new(stream: Box<dyn Bytes>, guest: Guest, stopping: Stopping) -> Self {
+        Self { stream, patience: Some(patience(stopping)), guest, stays: Arc::default() }
+    }
+
+    fn stream(&mut self, context: &mut Context<'_>) -> io::Result<Pin<&mut dyn Bytes>> {
         if self.stays.load(Ordering::Relaxed) {
             self.patience = None;
         }
@@ -199,7 +202,7 @@ impl Socket {
         {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        Ok(Pin::new(&mut self.stream))
+        Ok(Pin::new(&mut *self.stream))
     }
 }
 
@@ -246,34 +249,27 @@ impl AsyncWrite for Socket {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::io::AsyncReadExt;
+    use tokio::io::{AsyncReadExt, DuplexStream, duplex};
 
     fn limits(max_connections: usize, max_connections_per_source: usize) -> Limits {
         Limits { max_connections, max_connections_per_source, ..Limits::default() }
-    }
-
-    fn guests(limits: Limits) -> Guests {
-        Guests { limits, counts: Mutex::default() }
     }
 
     fn source(last: u8) -> Source {
         std::net::IpAddr::from([192, 0, 2, last]).into()
     }
 
-    /// Both ends of a connection that came through a door, and what keeps the server going.
-    async fn let_in() -> (Socket, TcpStream, watch::Sender<bool>) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+    /// A socket, its other end, and what keeps the server going.
+    fn let_in() -> (Socket, DuplexStream, watch::Sender<bool>) {
         let (stop, stopping) = watch::channel(false);
-        let mut door = Door::new(listener, Limits::default(), stopping);
-        let client = TcpStream::connect(address).await.unwrap();
-        let (socket, _) = door.accept().await;
-        (socket, client, stop)
+        let (client, stream) = duplex(64);
+        let guest = Guests::new(Limits::default()).admit("192.0.2.1:1".parse().unwrap()).unwrap();
+        (Socket::new(Box::new(stream), guest, stopping), client, stop)
     }
 
     #[test]
     fn a_source_over_its_cap_is_told_why_and_then_not_heard() {
-        let guests = guests(limits(100, 2));
+        let guests = Guests::new(limits(100, 2));
         let answers: Vec<_> = (0..2 + TOLD_WHY).map(|_| guests.enter(source(1))).collect();
         assert_eq!(answers[..2], [Some(Welcome::Come); 2]);
         assert_eq!(answers[2..], [Some(Welcome::TooMany); TOLD_WHY]);
@@ -283,7 +279,7 @@ mod tests {
 
     #[test]
     fn a_full_server_hears_nobody_until_somebody_leaves() {
-        let guests = guests(limits(2, 2));
+        let guests = Guests::new(limits(2, 2));
         guests.enter(source(1));
         guests.enter(source(2));
         assert_eq!(guests.enter(source(3)), None);
@@ -294,7 +290,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_says_nothing_is_cut() {
-        let (mut socket, _client, _stop) = let_in().await;
+        let (mut socket, _client, _stop) = let_in();
         let start = tokio::time::Instant::now();
         let error = socket.read_u8().await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
@@ -303,14 +299,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_became_a_websocket_is_not_cut() {
-        let (mut socket, _client, _stop) = let_in().await;
+        let (mut socket, _client, _stop) = let_in();
         socket.stays.store(true, Ordering::Relaxed);
         assert!(timeout(REQUEST_TIME * 10, socket.read_u8()).await.is_err());
     }
 
     #[tokio::test]
     async fn a_connection_that_says_nothing_is_cut_when_the_server_ends() {
-        let (mut socket, _client, stop) = let_in().await;
+        let (mut socket, _client, stop) = let_in();
         stop.send_replace(true);
         assert!(socket.read_u8().await.is_err());
     }

@@ -7,7 +7,7 @@ use axum::Router;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{ConnectInfo, State};
-use axum::http::header::{CONTENT_TYPE, ORIGIN};
+use axum::http::header::{CONTENT_TYPE, HOST, ORIGIN};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
@@ -15,7 +15,10 @@ use axum::routing::{any, get};
 use crate::admission::{Stopping, Visitor, Welcome};
 use crate::connection;
 use crate::hub::Hub;
+use crate::ice::Reached;
 use crate::protocol::{MAX_MESSAGE, PATH};
+use crate::relay::Counters;
+use crate::turn::Turn;
 
 /// How much of a socket is read at once. The library's 128 KiB are allocated for each connection
 /// when it opens; requests are a few hundred bytes.
@@ -29,6 +32,7 @@ const WRITE_BUFFER: usize = 256 * 1024;
 #[derive(Clone)]
 pub(crate) struct Shared {
     pub(crate) hub: Arc<Hub>,
+    pub(crate) turn: Option<Arc<Turn>>,
     pub(crate) stopping: Stopping,
 }
 
@@ -61,6 +65,9 @@ async fn rendezvous(
         return refuse(StatusCode::TOO_MANY_REQUESTS, text);
     }
     visitor.stay();
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()?.parse().ok());
+    let from = visitor.address.ip();
+    let reached = host.map(|by| Reached { by, from });
     upgrade
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(0)
@@ -68,7 +75,7 @@ async fn rendezvous(
         .max_message_size(MAX_MESSAGE)
         .max_frame_size(MAX_MESSAGE)
         .on_upgrade(async move |socket| {
-            let line = shared.hub.connect(visitor.source);
+            let line = shared.hub.connect(from.into(), reached);
             connection::serve(socket, line, shared.stopping).await;
         })
 }
@@ -78,8 +85,21 @@ async fn health(State(shared): State<Shared>) -> Response {
         "status": "ok",
         "version": env!("CARGO_PKG_VERSION"),
         "rooms": shared.hub.rooms(),
+        "relay": shared.turn.as_ref().and_then(|turn| turn.counters()).map(report),
     });
     ([(CONTENT_TYPE, "application/json")], format!("{report}\n")).into_response()
+}
+
+fn report((counters, allocations): (Counters, usize)) -> serde_json::Value {
+    serde_json::json!({
+        "allocations": allocations,
+        "allocated": counters.allocated,
+        "unauthorized": counters.unauthorized,
+        "over_quota": counters.over_quota,
+        "relayed_packets": counters.relayed_packets,
+        "relayed_bytes": counters.relayed_bytes,
+        "dropped_packets": counters.dropped_packets,
+    })
 }
 
 async fn not_found() -> Response {

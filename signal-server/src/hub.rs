@@ -6,12 +6,13 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use axum::extract::ws::Utf8Bytes;
 use tokio::sync::Notify;
 use tokio::time::sleep_until;
 
+use crate::ice::{Issuer, Reached};
 use crate::limits::{Limits, Source};
 use crate::outbox::{Inbox, Outbox, outbox};
 use crate::protocol::{Refusal, Reply, Request};
@@ -26,8 +27,15 @@ pub(crate) struct Hub {
 
 struct State {
     rooms: Rooms,
-    outboxes: HashMap<ConnectionId, Outbox>,
+    clients: HashMap<ConnectionId, Client>,
+    issuer: Option<Issuer>,
     last_connection: u64,
+}
+
+/// What is known of one socket.
+struct Client {
+    outbox: Outbox,
+    reached: Option<Reached>,
 }
 
 /// One socket's line to the hub. When it is dropped, the rooms learn that the socket closed.
@@ -38,20 +46,21 @@ pub(crate) struct Line {
 }
 
 impl Hub {
-    pub(crate) fn new(limits: Limits) -> Self {
-        let state =
-            State { rooms: Rooms::new(limits), outboxes: HashMap::new(), last_connection: 0 };
+    pub(crate) fn new(limits: Limits, issuer: Option<Issuer>) -> Self {
+        let rooms = Rooms::new(limits);
+        let state = State { rooms, clients: HashMap::new(), issuer, last_connection: 0 };
         Self { state: Mutex::new(state), rescheduled: Notify::new() }
     }
 
-    /// A socket opened.
-    pub(crate) fn connect(self: &Arc<Self>, source: Source) -> Line {
+    /// A socket opened. How its client reached this server decides what it is told of STUN and
+    /// TURN.
+    pub(crate) fn connect(self: &Arc<Self>, source: Source, reached: Option<Reached>) -> Line {
         let (outbox, inbox) = outbox();
         let mut state = self.lock();
         state.last_connection += 1;
         let connection = ConnectionId(state.last_connection);
         state.rooms.connect(connection, source);
-        state.outboxes.insert(connection, outbox);
+        state.clients.insert(connection, Client { outbox, reached });
         drop(state);
         Line { hub: Arc::clone(self), connection, inbox }
     }
@@ -96,13 +105,32 @@ impl Hub {
 impl State {
     fn send_replies(&mut self, now: Instant) {
         while let Some((to, reply)) = self.rooms.poll_reply() {
-            let Some(outbox) = self.outboxes.get(&to) else { continue };
-            if outbox.push(to_text(&reply)).is_err() {
+            let Some(client) = self.clients.get(&to) else { continue };
+            let Some(reply) = self.with_servers(reply, client) else { continue };
+            if client.outbox.push(to_text(&reply)).is_err() {
                 tracing::debug!(connection = to.0, "the client does not read");
-                self.outboxes.remove(&to);
+                self.clients.remove(&to);
                 self.rooms.disconnect(to, now);
             }
         }
+    }
+
+    /// Puts the servers for ICE into a reply that has a place for them. A reply that is there for
+    /// nothing else is left out when there are none.
+    fn with_servers(&self, mut reply: Reply, client: &Client) -> Option<Reply> {
+        let is_for_them_alone = matches!(reply, Reply::IceServers { .. });
+        if let Reply::Paired { room, ice_servers, .. }
+        | Reply::Claimed { room, ice_servers, .. }
+        | Reply::IceServers { room, ice_servers } = &mut reply
+        {
+            if let (Some(issuer), Some(reached)) = (&self.issuer, &client.reached) {
+                *ice_servers = issuer.servers(reached, room, unix_time());
+            }
+            if is_for_them_alone && ice_servers.is_empty() {
+                return None;
+            }
+        }
+        Some(reply)
     }
 }
 
@@ -132,7 +160,7 @@ impl Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        self.hub.lock().outboxes.remove(&self.connection);
+        self.hub.lock().clients.remove(&self.connection);
         self.hub.change(|rooms, now| rooms.disconnect(self.connection, now));
     }
 }
@@ -145,6 +173,11 @@ fn to_text(reply: &Reply) -> String {
 /// The answer to what could not be read.
 pub(crate) fn not_understood() -> String {
     to_text(&Reply::Refused { room: None, reason: Refusal::BadMessage })
+}
+
+/// Seconds since 1970.
+fn unix_time() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 fn draw() -> Result<Random, getrandom::Error> {
@@ -163,7 +196,7 @@ mod tests {
     use crate::protocol::{Body, MAX_BODY, Presence, Role, RoomId, Token};
 
     fn line(hub: &Arc<Hub>) -> Line {
-        hub.connect(std::net::IpAddr::from([192, 0, 2, 1]).into())
+        hub.connect(std::net::IpAddr::from([192, 0, 2, 1]).into(), None)
     }
 
     async fn hear(line: &mut Line) -> Reply {
@@ -178,7 +211,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_line_that_nobody_reads_is_cut_and_its_peer_learns_it_at_once() {
-        let hub = Arc::new(Hub::new(Limits::default()));
+        let hub = Arc::new(Hub::new(Limits::default(), None));
         let (mut reader, mut deaf) = (line(&hub), line(&hub));
         let room = RoomId::from_256_bits([1; 32]);
         join(&mut reader, &room, Role::Sender).await;
@@ -198,7 +231,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_peer_learns_that_a_line_was_dropped() {
-        let hub = Arc::new(Hub::new(Limits::default()));
+        let hub = Arc::new(Hub::new(Limits::default(), None));
         let (mut stays, mut goes) = (line(&hub), line(&hub));
         let room = RoomId::from_256_bits([1; 32]);
         join(&mut stays, &room, Role::Sender).await;
@@ -207,6 +240,6 @@ mod tests {
         drop(goes);
         let gone = Reply::Peer { room, presence: Presence::Gone };
         assert_eq!(hear(&mut stays).await, gone);
-        assert_eq!(hub.lock().outboxes.len(), 1);
+        assert_eq!(hub.lock().clients.len(), 1);
     }
 }

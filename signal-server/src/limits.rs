@@ -43,6 +43,30 @@ impl Default for Limits {
     }
 }
 
+/// Caps of the relay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RelayLimits {
+    /// Allocations. 8 000: each end of a room opens one for every transport it tries.
+    pub max_allocations: usize,
+    /// Allocations of one room. 32: both ends, over UDP, TCP and TLS, from several interfaces.
+    pub max_allocations_per_room: usize,
+    /// Bytes that one room may have relayed, in both directions. 200 GB.
+    pub max_bytes_per_room: u64,
+    /// Bytes per second and room; what is over it is lost. 125 MB, which is 1 Gbit/s.
+    pub max_rate_per_room: u64,
+}
+
+impl Default for RelayLimits {
+    fn default() -> Self {
+        Self {
+            max_allocations: 8_000,
+            max_allocations_per_room: 32,
+            max_bytes_per_room: 200_000_000_000,
+            max_rate_per_room: 125_000_000,
+        }
+    }
+}
+
 /// What counts as one client: an IPv4 address, or the 64-bit prefix that one IPv6 subscriber has
 /// at the least.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

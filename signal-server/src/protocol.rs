@@ -161,6 +161,13 @@ pub enum Reply {
         /// What it said.
         body: Body,
     },
+    /// Servers for ICE, for a room that exists by being joined: told to both when both are there.
+    IceServers {
+        /// The room.
+        room: RoomId,
+        /// Good for this room only.
+        ice_servers: Vec<IceServer>,
+    },
     /// Whether the other end's socket is here.
     Peer {
         /// The room.

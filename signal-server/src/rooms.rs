@@ -178,6 +178,11 @@ impl Rooms {
         self.reply(to, Reply::Peer { room: room.clone(), presence });
     }
 
+    /// The hub adds the servers.
+    fn tell_servers(&mut self, to: ConnectionId, room: &RoomId) {
+        self.reply(to, Reply::IceServers { room: room.clone(), ice_servers: Vec::new() });
+    }
+
     fn close_socket(&mut self, connection: ConnectionId, id: &RoomId, now: Instant) {
         let closing = now + self.limits.grace;
         if let Some(slot) = self.slots.get_mut(id) {

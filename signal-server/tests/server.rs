@@ -106,7 +106,10 @@ impl Client {
     async fn hear(&mut self) -> Reply {
         loop {
             match self.frame().await.expect("a frame") {
-                Message::Text(text) => return serde_json::from_str(&text).expect("a reply"),
+                Message::Text(text) => match serde_json::from_str(&text).expect("a reply") {
+                    Reply::IceServers { .. } => {}
+                    reply => return reply,
+                },
                 Message::Ping(_) => {}
                 other => panic!("{other:?}"),
             }

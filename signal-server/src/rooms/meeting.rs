@@ -36,8 +36,10 @@ impl Rooms {
         self.reply(caller.id, Reply::Joined { room: id.clone(), token });
         self.deliver_kept(caller, &id, &room, role);
         if let Some(peer) = room.end(role.peer()).holder() {
-            self.tell_presence(caller.id, &id, Presence::Here);
-            self.tell_presence(peer, &id, Presence::Here);
+            for end in [caller.id, peer] {
+                self.tell_servers(end, &id);
+                self.tell_presence(end, &id, Presence::Here);
+            }
         }
         self.pairs.insert(id, room);
         Ok(())
@@ -107,6 +109,9 @@ impl Rooms {
         self.deadlines.cancel(id);
         self.reply(caller.id, answer);
         self.deliver_kept(caller, id, &room, role);
+        if id.is_256_bits() && room.end(role.peer()).holder().is_some() {
+            self.tell_servers(caller.id, id);
+        }
         self.tell_presence(caller.id, id, room.end(role.peer()).presence());
         if let (None, Some(peer)) = (before, room.end(role.peer()).holder()) {
             self.tell_presence(peer, id, Presence::Here);

@@ -212,7 +212,7 @@ impl Fair {
                 Reply::Expired { .. } => client.slot = None,
                 Reply::Refused { reason, .. } => client.refused(reason),
                 Reply::Peer { .. } => {}
-                Reply::Joined { .. } => panic!("nobody joined"),
+                Reply::Joined { .. } | Reply::IceServers { .. } => panic!("nobody joined"),
             }
         }
         if self.clients[who].place.as_ref().is_some_and(|seat| seat.peer_left) {
