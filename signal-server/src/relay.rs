@@ -12,11 +12,12 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use turn_types::AddressFamily;
 use turn_types::attribute::{
-    ChannelNumber, Data, RequestedAddressFamily, RequestedTransport, XorPeerAddress,
+    ChannelNumber, Data, EvenPort, RequestedAddressFamily, RequestedTransport, XorPeerAddress,
 };
 use turn_types::channel::ChannelData;
 use turn_types::message::{ALLOCATE, CHANNEL_BIND, CREATE_PERMISSION, DATA, REFRESH, SEND};
@@ -47,6 +48,10 @@ const LIFETIME: Duration = Duration::from_secs(600);
 /// How long permissions and channels live (RFC 8656, sections 9 and 12).
 const PERMISSION: Duration = Duration::from_secs(300);
 const CHANNEL: Duration = Duration::from_secs(600);
+
+/// The numbers of channels: those of RFC 5766, which some clients still use, include those of RFC
+/// 8656.
+const CHANNELS: RangeInclusive<u16> = 0x4000..=0x7fff;
 
 /// How far a room may run ahead of its rate.
 const BURST: Duration = Duration::from_millis(250);
@@ -84,7 +89,8 @@ pub(crate) enum Output {
 
 /// Where relayed addresses come from.
 pub(crate) trait Ports {
-    /// A new address of that family for a client, if there is one.
+    /// A new address of that family for a client, if there is one. Its port is even, which some
+    /// clients ask for.
     fn open(&mut self, client: Client, family: AddressFamily) -> Option<SocketAddr>;
     /// It is not needed any more.
     fn close(&mut self, relayed: SocketAddr);
@@ -353,6 +359,9 @@ impl Relay {
             UDP => {}
             _ => return Err(Refusal::TransportNotSupported),
         }
+        if message.attribute::<EvenPort>().is_ok_and(|even| even.requested()) {
+            return Err(Refusal::NoCapacity); // Nobody reserves a second port for RTCP.
+        }
         let family = message.attribute::<RequestedAddressFamily>();
         let family = family.map_or(AddressFamily::IPV4, |family| family.family());
         let lifetime = match requested_lifetime(message) {
@@ -460,7 +469,7 @@ impl Relay {
         let peer = *peers(message).first().ok_or(Refusal::BadRequest)?;
         let other_peer = allocation.channels.get(&number).is_some_and(|(bound, _)| *bound != peer);
         let other_number = allocation.numbers.get(&peer).is_some_and(|bound| *bound != number);
-        if !(0x4000..=0x4fff).contains(&number) || other_peer || other_number {
+        if !CHANNELS.contains(&number) || other_peer || other_number {
             return Err(Refusal::BadRequest);
         }
         if allocation.channels.len() >= MOST_PEERS && !allocation.channels.contains_key(&number) {

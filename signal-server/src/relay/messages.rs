@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use turn_types::attribute::{
-    ChannelNumber, DontFragment, Lifetime, RequestedAddressFamily, RequestedTransport,
+    ChannelNumber, DontFragment, EvenPort, Lifetime, RequestedAddressFamily, RequestedTransport,
     XorPeerAddress, XorRelayedAddress,
 };
 use turn_types::stun::attribute::{
@@ -67,6 +67,7 @@ pub(super) fn unknown_attributes(message: &Message<'_>) -> Option<Vec<u8>> {
         XorPeerAddress::TYPE,
         ChannelNumber::TYPE,
         DontFragment::TYPE,
+        EvenPort::TYPE,
     ];
     let attributes = message.iter_attributes().map(|(_, raw)| raw.get_type());
     let unknown: Vec<_> =

@@ -13,13 +13,16 @@ use crate::relay::{Client, Ports};
 
 /// The dynamic ports (RFC 6335, section 6), which relayed addresses have (RFC 8656, section 7.2).
 const FIRST_PORT: u16 = 49_152;
-const PORTS: u16 = u16::MAX - FIRST_PORT;
+const EVEN_PORTS: u16 = (u16::MAX - FIRST_PORT) / 2;
 
 /// What the names of a closed relay begin with: the IPv4 dummy address (RFC 7600, section 4.8) and
 /// the discard-only prefix (RFC 6666). Nothing is ever sent there, and nobody is misled to send
 /// anything to a real host.
 const NAME_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
 const NAME_V6: Ipv6Addr = Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 1);
+
+/// How often a socket is bound until its port is even.
+const TRIES: usize = 32;
 
 /// The longest datagram that is taken from a peer.
 const MAX_DATAGRAM: usize = 2048;
@@ -69,14 +72,16 @@ impl Ports for Relayed {
                     AddressFamily::IPV4 => NAME_V4.into(),
                     AddressFamily::IPV6 => NAME_V6.into(),
                 };
-                *next = (*next + 1) % PORTS;
-                Some(SocketAddr::new(ip, FIRST_PORT + *next))
+                *next = (*next + 1) % EVEN_PORTS;
+                Some(SocketAddr::new(ip, FIRST_PORT + 2 * *next))
             }
             Self::Real { from, turn, open } => {
                 if from.public.is_ipv4() != (family == AddressFamily::IPV4) {
                     return None;
                 }
-                let (relayed, socket) = bind(*from).ok()?;
+                let bound = (0..TRIES).map_while(|_| bind(*from).ok());
+                let (relayed, socket) =
+                    bound.filter(|(relayed, _)| relayed.port().is_multiple_of(2)).next()?;
                 let reader = tokio::spawn(read(turn.clone(), client, Arc::clone(&socket)));
                 open.insert(relayed, Open { socket, reader: reader.abort_handle() });
                 Some(relayed)
