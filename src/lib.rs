@@ -98,7 +98,12 @@ pub use disk::{
     tree::Selection,
 };
 pub use error::{Error, Told};
-pub use net::{peer::Path, rendezvous::ServerUrl};
+pub use net::{
+    ice::IceUrl,
+    network::{Network, Transport},
+    peer::Path,
+    rendezvous::ServerUrl,
+};
 pub use proto::{
     code::{Code, Invitation},
     name::{Name, RelPath, shown},

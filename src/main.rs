@@ -10,8 +10,8 @@ use cli::{
     ui::Ui,
 };
 use p2pshare::{
-    Complete, Conflict, Consent, Error, Event, Front, Interrupt, Invitation, Out, ReceiveOptions,
-    Selection, SendOptions, ServerUrl, What, Wish,
+    Complete, Conflict, Consent, Error, Event, Front, Interrupt, Invitation, Network, Out,
+    ReceiveOptions, Selection, SendOptions, ServerUrl, What, Wish,
 };
 use tokio::sync::{mpsc, watch};
 use tracing_subscriber::EnvFilter;
@@ -45,12 +45,13 @@ async fn run(cli: Cli, ui: &mut Ui) -> Result<(), Error> {
     let Cli { general, command } = cli;
     match command {
         Command::Send(send) => {
-            let options = send_options(send, server(general)?)?;
+            let network = general.network();
+            let options = send_options(send, server(general)?, network)?;
             follow(|front| p2pshare::send(options, front), ui).await
         }
         Command::Receive(receive) => {
-            let json = general.json;
-            let options = receive_options(receive, server(general)?)?;
+            let (json, network) = (general.json, general.network());
+            let options = receive_options(receive, server(general)?, network)?;
             if options.conflict.is_some() {
                 ui.do_not_ask_about_conflicts();
             }
@@ -97,7 +98,11 @@ fn transfers(what: TransfersCommand, ui: &mut Ui) -> Result<(), Error> {
     Ok(())
 }
 
-fn send_options(args: SendArgs, server: Option<ServerUrl>) -> Result<SendOptions, Error> {
+fn send_options(
+    args: SendArgs,
+    server: Option<ServerUrl>,
+    network: Network,
+) -> Result<SendOptions, Error> {
     let SendArgs { paths, text, name, exclude, git, code, words, ttl, verify, patience } = args;
     let is_input = paths.iter().any(|path| path.as_os_str() == "-");
     let what = match text {
@@ -109,10 +114,14 @@ fn send_options(args: SendArgs, server: Option<ServerUrl>) -> Result<SendOptions
         None => What::Paths(Selection { paths, exclude, git }),
     };
     let wish = Wish { code, words: usize::from(words), ttl };
-    Ok(SendOptions { what, server, wish, verify, patience })
+    Ok(SendOptions { what, server, wish, verify, patience, network })
 }
 
-fn receive_options(args: ReceiveArgs, server: Option<ServerUrl>) -> Result<ReceiveOptions, Error> {
+fn receive_options(
+    args: ReceiveArgs,
+    server: Option<ServerUrl>,
+    network: Network,
+) -> Result<ReceiveOptions, Error> {
     let invitation = args.code.map_or_else(ask_for_code, Ok)?;
     let consent = match (args.yes, args.dry_run) {
         (_, true) => Consent::OnlyLook,
@@ -128,7 +137,18 @@ fn receive_options(args: ReceiveArgs, server: Option<ServerUrl>) -> Result<Recei
     let out = args.out.unwrap_or(Out::Here);
     let (only, verify, patience) = (args.only, args.verify, args.patience);
     let pipe = Ui::pipe;
-    Ok(ReceiveOptions { invitation, server, out, pipe, consent, conflict, only, verify, patience })
+    Ok(ReceiveOptions {
+        invitation,
+        server,
+        out,
+        pipe,
+        consent,
+        conflict,
+        only,
+        verify,
+        patience,
+        network,
+    })
 }
 
 fn ask_for_code() -> Result<Invitation, Error> {

@@ -3,7 +3,7 @@
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, value_parser};
-use p2pshare::{Code, Invitation, Name, Out, ServerUrl};
+use p2pshare::{Code, IceUrl, Invitation, Name, Network, Out, ServerUrl, Transport};
 
 const ABOUT: &str = "Send files straight from one machine to another";
 
@@ -48,6 +48,19 @@ pub(crate) struct General {
     #[arg(visible_alias = "rendezvous-server")]
     pub(crate) server: Option<ServerUrl>,
 
+    /// Which paths to seek: all, only direct ones, or only those through a relay.
+    ///
+    /// `direct` shows sealed bytes to no third party; `relay` shows this machine's addresses to
+    /// nobody but the server.
+    #[arg(long, global = true, value_name = "KIND", value_enum, default_value = "auto")]
+    pub(crate) transport: TransportKind,
+
+    /// Another STUN or TURN server, e.g. `turn:user:password@host:3478`; may be said several
+    /// times.
+    #[arg(long, global = true, value_name = "URL", env = "P2PSHARE_ICE_SERVER")]
+    #[arg(hide_env_values = true, value_delimiter = ' ')]
+    pub(crate) ice_server: Vec<IceUrl>,
+
     /// Print nothing but errors, and, when sending, the code on standard output.
     #[arg(short, long, global = true, conflicts_with = "json")]
     pub(crate) quiet: bool,
@@ -63,6 +76,14 @@ pub(crate) struct General {
     /// Write diagnostics to standard error; codes and keys are not among them.
     #[arg(long, global = true, env = "P2PSHARE_LOG", value_name = "LEVEL")]
     pub(crate) log: Option<LogLevel>,
+}
+
+/// Which paths are sought.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum TransportKind {
+    Auto,
+    Direct,
+    Relay,
 }
 
 /// How much is logged.
@@ -230,6 +251,18 @@ fn parse_out(text: &str) -> Result<Out, String> {
     }
 }
 
+impl General {
+    /// What of the network may be used.
+    pub(crate) fn network(&self) -> Network {
+        let transport = match self.transport {
+            TransportKind::Auto => Transport::Auto,
+            TransportKind::Direct => Transport::Direct,
+            TransportKind::Relay => Transport::Relay,
+        };
+        Network { transport, ice: self.ice_server.clone(), ..Network::default() }
+    }
+}
+
 impl Cli {
     /// Parses the process's arguments; ends it where they ask for help or make no sense.
     pub(crate) fn of_process() -> Self {
@@ -238,9 +271,11 @@ impl Cli {
 }
 
 /// Options whose value is the next argument, and that go with a code that stands alone.
-const WITH_VALUE: [&str; 11] = [
+const WITH_VALUE: [&str; 13] = [
     "--server",
     "--rendezvous-server",
+    "--transport",
+    "--ice-server",
     "--log",
     "-o",
     "--out",

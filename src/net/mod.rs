@@ -3,13 +3,20 @@
 //! * [`interfaces`]: the machine's addresses
 //! * [`embedded`], [`discovery`]: a rendezvous server of our own, and how a LAN finds it
 //! * [`rendezvous`]: the client of any rendezvous server
+//! * [`network`]: what of all this a session may use
+//! * [`dial`]: streams to servers
+//! * [`ice`], `relay`: STUN and TURN servers, and paths through the latter
 //! * [`sdp`], [`sockets`], [`zoned`], [`peer`], [`lane`]: a PeerConnection and its data channels
 
+pub mod dial;
 pub mod discovery;
 pub mod embedded;
+pub mod ice;
 pub mod interfaces;
 pub mod lane;
+pub mod network;
 pub mod peer;
+mod relay;
 pub mod rendezvous;
 pub mod sdp;
 pub mod sockets;

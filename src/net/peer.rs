@@ -7,7 +7,7 @@
 
 use std::{
     collections::HashMap,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -20,14 +20,17 @@ use webrtc::{
     data_channel::{DataChannel, RTCDataChannelInit},
     peer_connection::{
         PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCConfigurationBuilder,
-        RTCIceCandidateInit, RTCIceCandidateType, RTCIceGatheringState, RTCPeerConnectionIceEvent,
-        RTCPeerConnectionState, RTCSessionDescription, SettingEngine, SettingEngineBuilder,
+        RTCIceCandidateInit, RTCIceCandidateType, RTCIceGatheringState, RTCIceServer,
+        RTCPeerConnectionIceEvent, RTCPeerConnectionState, RTCSessionDescription, SettingEngine,
+        SettingEngineBuilder,
     },
 };
 
 use super::{
     interfaces,
     lane::{LaneReceiver, LaneSender, lane},
+    network::{Routes, Transport},
+    relay::{RelayEvent, Relays},
     sdp::{self, BadSdp},
     sockets::{Hurry, TunedRuntime, fitting_window},
     zoned::Zoned,
@@ -69,6 +72,9 @@ pub enum PeerError {
     /// The peer has shown no certificate.
     #[error("the peer has shown no certificate")]
     NoCertificate,
+    /// Only relayed paths are wanted, and no relay is known.
+    #[error("no relay is known")]
+    NoRelay,
 }
 
 /// What happens to a PeerConnection.
@@ -98,8 +104,13 @@ pub struct Peer {
     connection: Arc<dyn PeerConnection>,
     hurry: Hurry,
     awaited: Awaited,
-    /// What happens to it.
-    pub events: mpsc::UnboundedReceiver<PeerEvent>,
+    events: mpsc::UnboundedReceiver<PeerEvent>,
+    relays: Relays,
+    relay_events: mpsc::UnboundedReceiver<RelayEvent>,
+    /// Who is still looking for addresses: the library, and each relay.
+    gathering: usize,
+    /// The stand-in of the relay that the path leads through.
+    relay_in_use: Option<u16>,
 }
 
 /// A channel as its two ends.
@@ -119,8 +130,8 @@ impl Peer {
     ///
     /// # Errors
     /// [`PeerError`] when the machine cannot do it.
-    pub async fn offer() -> Result<(Self, Channels, Description), PeerError> {
-        let (peer, channels, [control, data]) = Self::build().await?;
+    pub async fn offer(routes: &Routes) -> Result<(Self, Channels, Description), PeerError> {
+        let (peer, channels, [control, data]) = Self::build(routes).await?;
         create(&*peer.connection, CONTROL, control).await?;
         create(&*peer.connection, DATA, data).await?;
         let offer = peer.connection.create_offer(None).await?;
@@ -133,8 +144,11 @@ impl Peer {
     ///
     /// # Errors
     /// [`PeerError`] when the machine cannot do it.
-    pub async fn answer(offer: &Description) -> Result<(Self, Channels, Description), PeerError> {
-        let (peer, channels, awaited) = Self::build().await?;
+    pub async fn answer(
+        routes: &Routes,
+        offer: &Description,
+    ) -> Result<(Self, Channels, Description), PeerError> {
+        let (peer, channels, awaited) = Self::build(routes).await?;
         peer.awaited.expect(awaited);
         let offer = RTCSessionDescription::offer(sdp::render(offer))?;
         peer.connection.set_remote_description(offer).await?;
@@ -144,22 +158,43 @@ impl Peer {
         Ok((peer, channels, description))
     }
 
-    async fn build() -> Result<(Self, Channels, [Waiting; 2]), PeerError> {
-        let (zoned, addresses) = Zoned::replace(interfaces::gather());
-        let (runtime, hurry) = TunedRuntime::new(zoned.clone());
+    async fn build(routes: &Routes) -> Result<(Self, Channels, [Waiting; 2]), PeerError> {
+        let Routes { dialer, transport, servers } = routes;
+        let own = if *transport == Transport::Relay { Vec::new() } else { interfaces::gather() };
+        let (zoned, mut addresses) = Zoned::replace(own);
+        let (relay_forward, relay_events) = mpsc::unbounded_channel();
+        let relays = Relays::start(&servers.turn, dialer, &relay_forward);
+        addresses.extend(relays.stand_ins());
+        if addresses.is_empty() {
+            return Err(PeerError::NoRelay);
+        }
+        let (runtime, hurry) = TunedRuntime::new(zoned.clone(), relays.clone());
         let (forward, events) = mpsc::unbounded_channel();
         let awaited = Awaited::default();
+        let handler =
+            Forward { events: forward, awaited: awaited.clone(), zoned, relays: relays.clone() };
+        let stun = RTCIceServer { urls: servers.stun_urls().await, ..RTCIceServer::default() };
+        let stun = if stun.urls.is_empty() { Vec::new() } else { vec![stun] };
         let builder = PeerConnectionBuilder::new()
-            .with_configuration(RTCConfigurationBuilder::default().build())
+            .with_configuration(RTCConfigurationBuilder::default().with_ice_servers(stun).build())
             .with_setting_engine(settings())
             .with_runtime(runtime)
-            .with_handler(Arc::new(Forward { events: forward, awaited: awaited.clone(), zoned }))
+            .with_handler(Arc::new(handler))
             .with_udp_addrs(addresses)
             .with_data_channel_send_buffer_limit(SEND_BUFFER);
         let connection: Arc<dyn PeerConnection> = Arc::new(builder.build().await?);
         let ((give_control, control), (give_data, data)) = (oneshot::channel(), oneshot::channel());
         let channels = Channels { control: lane(control), data: lane(data) };
-        let peer = Self { connection, hurry, awaited, events };
+        let peer = Self {
+            connection,
+            hurry,
+            awaited,
+            events,
+            gathering: 1 + relays.stand_ins().len(),
+            relays,
+            relay_events,
+            relay_in_use: None,
+        };
         Ok((peer, channels, [give_control, give_data]))
     }
 
@@ -174,6 +209,7 @@ impl Peer {
 
     /// Takes an address of the peer; one that the library cannot use is passed over.
     pub async fn add_candidate(&self, candidate: &Candidate) {
+        self.relays.peer(candidate);
         let init = RTCIceCandidateInit {
             candidate: sdp::render_candidate(candidate),
             sdp_mid: Some("0".to_owned()),
@@ -183,6 +219,37 @@ impl Peer {
         if let Err(error) = self.connection.add_ice_candidate(init).await {
             tracing::debug!(%error, "candidate");
         }
+    }
+
+    /// The next thing that happens to it.
+    pub async fn next(&mut self) -> PeerEvent {
+        loop {
+            let event = tokio::select! {
+                // The library keeps the other end as long as the connection lives.
+                event = self.events.recv() => event.unwrap_or(PeerEvent::Lost),
+                Some(event) = self.relay_events.recv() => match event {
+                    RelayEvent::Candidate(candidate) => PeerEvent::Candidate(candidate),
+                    RelayEvent::Settled => PeerEvent::Gathered,
+                    RelayEvent::Lost { stand_in } if self.relay_in_use == Some(stand_in) => {
+                        PeerEvent::Lost
+                    }
+                    RelayEvent::Lost { .. } => continue,
+                },
+            };
+            if !matches!(event, PeerEvent::Gathered) {
+                return event;
+            }
+            self.gathering = self.gathering.saturating_sub(1);
+            if self.gathering == 0 {
+                return PeerEvent::Gathered;
+            }
+        }
+    }
+
+    /// Whether something has happened that [`Peer::next`] has not told yet.
+    #[must_use]
+    pub fn has_news(&self) -> bool {
+        !self.events.is_empty() || !self.relay_events.is_empty()
     }
 
     /// The driver need not hurry any more: the channels are open.
@@ -202,14 +269,19 @@ impl Peer {
     }
 
     /// How the bytes travel; a guess of [`Path::Direct`] when the library does not say.
-    pub async fn path(&self) -> Path {
+    pub async fn path(&mut self) -> Path {
         self.selected_path().await.unwrap_or(Path::Direct)
     }
 
-    async fn selected_path(&self) -> Option<Path> {
+    async fn selected_path(&mut self) -> Option<Path> {
         let sctp = self.connection.sctp().await?;
         let ice = sctp.transport().ice_transport();
         let pair = ice.get_selected_candidate_pair().await.ok()??;
+        let own = SocketAddr::new(pair.local().address.parse().ok()?, pair.local().port);
+        if self.relays.has(own) {
+            self.relay_in_use = Some(own.port());
+            return Some(Path::Relay);
+        }
         let ends = [pair.local(), pair.remote()];
         if ends.iter().any(|end| end.typ == RTCIceCandidateType::Relay) {
             return Some(Path::Relay);
@@ -299,6 +371,7 @@ struct Forward {
     events: mpsc::UnboundedSender<PeerEvent>,
     awaited: Awaited,
     zoned: Zoned,
+    relays: Relays,
 }
 
 impl Forward {
@@ -333,6 +406,11 @@ impl PeerConnectionEventHandler for Forward {
         let host = found.address.as_str().try_into();
         if let (Ok(foundation), Ok(host)) = (foundation, host) {
             let (priority, port) = (found.priority, found.port);
+            if let CandidateHost::Address(address) = host
+                && self.relays.has(SocketAddr::new(address, port))
+            {
+                return;
+            }
             let host = self.host(host, port);
             self.tell(PeerEvent::Candidate(Candidate { foundation, priority, host, port, kind }));
         }
@@ -370,8 +448,8 @@ mod tests {
     use crate::net::lane::LaneEvent;
 
     async fn hand_over(from: &mut Peer, to: &Peer) {
-        while let Some(event) = from.events.recv().await {
-            match event {
+        loop {
+            match from.next().await {
                 PeerEvent::Candidate(candidate) => to.add_candidate(&candidate).await,
                 PeerEvent::Gathered => return,
                 PeerEvent::Lost => panic!("lost"),
@@ -384,8 +462,9 @@ mod tests {
     }
 
     async fn connected() -> ((Peer, Channels), (Peer, Channels), [Description; 2]) {
-        let (mut offerer, mut ours, offer) = Peer::offer().await.unwrap();
-        let (mut answerer, mut theirs, answer) = Peer::answer(&offer).await.unwrap();
+        let (mut offerer, mut ours, offer) = Peer::offer(&Routes::default()).await.unwrap();
+        let (mut answerer, mut theirs, answer) =
+            Peer::answer(&Routes::default(), &offer).await.unwrap();
         offerer.accept(&answer).await.unwrap();
         hand_over(&mut offerer, &answerer).await;
         hand_over(&mut answerer, &offerer).await;
@@ -399,7 +478,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn two_peers_exchange_messages_over_both_channels() {
-        let ((offerer, mut ours), (answerer, mut theirs), [offer, answer]) = connected().await;
+        let ((mut offerer, mut ours), (answerer, mut theirs), [offer, answer]) = connected().await;
         for (from, to) in
             [(&ours.control.0, &mut theirs.control.1), (&ours.data.0, &mut theirs.data.1)]
         {
@@ -418,15 +497,16 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn the_library_refuses_a_certificate_of_another_fingerprint() {
-        let (mut offerer, mut ours, offer) = Peer::offer().await.unwrap();
+        let (mut offerer, mut ours, offer) = Peer::offer(&Routes::default()).await.unwrap();
         let swapped = Description { fingerprint: [9; 32], ..offer };
-        let (mut answerer, _theirs, answer) = Peer::answer(&swapped).await.unwrap();
+        let (mut answerer, _theirs, answer) =
+            Peer::answer(&Routes::default(), &swapped).await.unwrap();
         offerer.accept(&answer).await.unwrap();
         hand_over(&mut offerer, &answerer).await;
         hand_over(&mut answerer, &offerer).await;
         let lost = async {
             loop {
-                if let Some(PeerEvent::Lost) | None = answerer.events.recv().await {
+                if let PeerEvent::Lost = answerer.next().await {
                     return;
                 }
             }

@@ -13,8 +13,8 @@ use std::{
 
 use futures_util::{SinkExt, StreamExt};
 use p2pshare_signal::protocol::{
-    self, Body, DEFAULT_PORT, MAX_MESSAGE, Nameplate, PATH, Presence, Refusal, Reply, Request,
-    RoomId, Token,
+    self, Body, DEFAULT_PORT, IceServer, MAX_MESSAGE, Nameplate, PATH, Presence, Refusal, Reply,
+    Request, RoomId, Token,
 };
 use tokio::{
     net::TcpStream,
@@ -249,7 +249,7 @@ impl Connection {
         self.say(&Request::Join { room: room.clone(), role }).await?;
         match self.answer().await? {
             Reply::Joined { room: joined, token } if joined == room => {
-                Ok(Room::enter(self, room, token))
+                Ok(Room::enter(self, Seat { room, token, ice_servers: Vec::new() }))
             }
             _ => Err(RendezvousError::Nonsense),
         }
@@ -268,11 +268,12 @@ impl Connection {
     pub async fn claim(mut self, nameplate: &Nameplate) -> Result<Claimed, RendezvousError> {
         self.say(&Request::Claim { nameplate: nameplate.clone() }).await?;
         match self.answer().await? {
-            Reply::Claimed { nameplate: claimed, slot, room, token, body, .. }
+            Reply::Claimed { nameplate: claimed, slot, room, token, body, ice_servers }
                 if claimed == *nameplate =>
             {
                 let share = body.as_bytes().to_vec();
-                Ok(Claimed { slot, share, room: Room::enter(self, room, token) })
+                let seat = Seat { room, token, ice_servers };
+                Ok(Claimed { slot, share, room: Room::enter(self, seat) })
             }
             _ => Err(RendezvousError::Nonsense),
         }
@@ -372,16 +373,16 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// Waits until somebody claims the slot; gives the room for two and the token of a place in it.
+    /// Waits until somebody claims the slot; gives the place in the room for two.
     ///
     /// # Errors
     /// [`RendezvousError::Expired`] when nobody came, or when the server is lost for good.
-    pub async fn claimed(&mut self) -> Result<(RoomId, Token), RendezvousError> {
+    pub async fn claimed(&mut self) -> Result<Seat, RendezvousError> {
         let mut reply = self.connection.hear().await;
         loop {
             reply = match reply {
-                Ok(Reply::Paired { slot, room, token, .. }) if slot == self.name => {
-                    return Ok((room, token));
+                Ok(Reply::Paired { slot, room, token, ice_servers }) if slot == self.name => {
+                    return Ok(Seat { room, token, ice_servers });
                 }
                 Ok(Reply::Expired { .. }) => return Err(RendezvousError::Expired),
                 Ok(Reply::Refused { reason, .. }) => return Err(RendezvousError::Refused(reason)),
@@ -398,8 +399,8 @@ impl Slot {
 
     /// Enters the room for two.
     #[must_use]
-    pub fn enter(self, room: RoomId, token: Token) -> Room {
-        Room::enter(self.connection, room, token)
+    pub fn enter(self, seat: Seat) -> Room {
+        Room::enter(self.connection, seat)
     }
 
     /// Gives the slot up, so that nobody claims it any more.
@@ -408,6 +409,14 @@ impl Slot {
             tracing::debug!("the server takes no farewell");
         }
     }
+}
+
+/// A place in a room for two.
+#[derive(Debug)]
+pub struct Seat {
+    room: RoomId,
+    token: Token,
+    ice_servers: Vec<IceServer>,
 }
 
 /// A slot that was claimed.
@@ -432,23 +441,32 @@ pub enum RoomEvent {
     Lost,
 }
 
+/// What the keeper of a room has for its owner.
+#[derive(Debug)]
+enum News {
+    Event(RoomEvent),
+    IceServers(Vec<IceServer>),
+}
+
 /// A place in a room, kept by a task of its own.
 #[derive(Debug)]
 pub struct Room {
     id: RoomId,
+    ice_servers: Vec<IceServer>,
     outgoing: mpsc::UnboundedSender<Vec<u8>>,
-    events: mpsc::Receiver<RoomEvent>,
+    news: mpsc::Receiver<News>,
     task: JoinHandle<()>,
 }
 
 impl Room {
-    fn enter(connection: Connection, id: RoomId, token: Token) -> Self {
+    fn enter(connection: Connection, seat: Seat) -> Self {
+        let Seat { room: id, token, ice_servers } = seat;
         // A session says a few dozen things; the server takes no more than that unacknowledged.
         let (outgoing, queue) = mpsc::unbounded_channel();
-        let (tell, events) = mpsc::channel(QUEUE);
+        let (tell, news) = mpsc::channel(QUEUE);
         let keeper = Keeper { connection, id: id.clone(), token, said: Vec::new(), received: 0 };
         let task = tokio::spawn(keeper.keep(queue, tell));
-        Self { id, outgoing, events, task }
+        Self { id, ice_servers, outgoing, news, task }
     }
 
     /// The room's name.
@@ -466,12 +484,24 @@ impl Room {
 
     /// The next thing that happens; [`RoomEvent::Lost`] again and again at the end.
     pub async fn next(&mut self) -> RoomEvent {
-        self.events.recv().await.unwrap_or(RoomEvent::Lost)
+        loop {
+            match self.news.recv().await {
+                Some(News::Event(event)) => return event,
+                Some(News::IceServers(servers)) => self.ice_servers = servers,
+                None => return RoomEvent::Lost,
+            }
+        }
+    }
+
+    /// The STUN and TURN servers that the server has named last, for this room.
+    #[must_use]
+    pub fn ice_servers(&self) -> &[IceServer] {
+        &self.ice_servers
     }
 
     /// Leaves for good, after what was said last has left the machine.
     pub async fn leave(self) {
-        drop((self.outgoing, self.events));
+        drop((self.outgoing, self.news));
         if timeout(FAREWELL, self.task).await.is_err() {
             tracing::debug!("the server takes no farewell");
         }
@@ -489,11 +519,7 @@ struct Keeper {
 }
 
 impl Keeper {
-    async fn keep(
-        mut self,
-        mut queue: mpsc::UnboundedReceiver<Vec<u8>>,
-        tell: mpsc::Sender<RoomEvent>,
-    ) {
+    async fn keep(mut self, mut queue: mpsc::UnboundedReceiver<Vec<u8>>, tell: mpsc::Sender<News>) {
         loop {
             let kept = tokio::select! {
                 message = queue.recv() => match message {
@@ -515,7 +541,7 @@ impl Keeper {
             if let Err(error) = kept {
                 tracing::debug!(%error, "room");
                 // The session may have ended already.
-                let _ = tell.send(RoomEvent::Lost).await;
+                let _ = tell.send(News::Event(RoomEvent::Lost)).await;
                 return;
             }
         }
@@ -537,9 +563,9 @@ impl Keeper {
     async fn heard(
         &mut self,
         reply: Reply,
-        tell: &mpsc::Sender<RoomEvent>,
+        tell: &mpsc::Sender<News>,
     ) -> Result<(), RendezvousError> {
-        let event = match reply {
+        let news = match reply {
             Reply::Message { room, number, body } if room == self.id => {
                 if number <= self.received {
                     return Ok(());
@@ -549,14 +575,19 @@ impl Keeper {
                 }
                 self.received = number;
                 self.connection.say(&Request::Ack { room, number }).await?;
-                RoomEvent::Message(body.as_bytes().to_vec())
+                News::Event(RoomEvent::Message(body.as_bytes().to_vec()))
             }
-            Reply::Peer { room, presence } if room == self.id => RoomEvent::Peer(presence),
+            Reply::Peer { room, presence } if room == self.id => {
+                News::Event(RoomEvent::Peer(presence))
+            }
+            Reply::IceServers { room, ice_servers } if room == self.id => {
+                News::IceServers(ice_servers)
+            }
             Reply::Refused { reason, .. } => return Err(RendezvousError::Refused(reason)),
             _ => return Ok(()),
         };
         // The session may have ended already; then the queue says so too.
-        let _ = tell.send(event).await;
+        let _ = tell.send(news).await;
         Ok(())
     }
 

@@ -1,6 +1,6 @@
-//! The `webrtc` crate's runtime, with three things of ours: large socket buffers, without which
-//! the kernel drops packets, sockets on [link-local addresses](super::zoned), and a driver that
-//! hurries while a connection is being made.
+//! The `webrtc` crate's runtime, with four things of ours: large socket buffers, without which
+//! the kernel drops packets, sockets on [link-local addresses](super::zoned), paths through
+//! [relays](super::relay), and a driver that hurries while a connection is being made.
 //!
 //! The crate's driver queues the SCTP INIT after it has polled its writes and then sleeps until
 //! the next ICE timer, up to 200 ms. Its sleeps are therefore kept short until the channels are
@@ -24,7 +24,10 @@ use webrtc::runtime::{
     TokioRuntime,
 };
 
-use super::zoned::{Zoned, ZonedSocket};
+use super::{
+    relay::Relays,
+    zoned::{Zoned, ZonedSocket},
+};
 
 /// The socket buffers asked for, in bytes; many systems grant less.
 const BUFFER: usize = 4 * 1024 * 1024;
@@ -68,15 +71,17 @@ impl Hurry {
 pub struct TunedRuntime {
     inner: TokioRuntime,
     zoned: Zoned,
+    relays: Relays,
     hurry: Arc<AtomicBool>,
 }
 
 impl TunedRuntime {
     /// A runtime for one connection.
     #[must_use]
-    pub fn new(zoned: Zoned) -> (Arc<Self>, Hurry) {
+    pub(super) fn new(zoned: Zoned, relays: Relays) -> (Arc<Self>, Hurry) {
         let hurry = Arc::new(AtomicBool::new(true));
-        (Arc::new(Self { inner: TokioRuntime, zoned, hurry: hurry.clone() }), Hurry(hurry))
+        let runtime = Self { inner: TokioRuntime, zoned, relays, hurry: hurry.clone() };
+        (Arc::new(runtime), Hurry(hurry))
     }
 }
 
@@ -84,6 +89,9 @@ type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 impl Runtime for TunedRuntime {
     fn wrap_udp_socket(&self, socket: UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        if let Some(relay) = self.relays.take(&socket) {
+            return Ok(relay);
+        }
         let (socket, zone) = match self.zoned.take(&socket) {
             Some((socket, zone)) => (socket, Some(zone)),
             None => (socket, None),

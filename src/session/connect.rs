@@ -18,6 +18,7 @@ use crate::{
     error::Error,
     net::{
         lane::{LaneEvent, LaneSender},
+        network::{Network, Routes},
         peer::{Channel, Channels, Peer, PeerEvent},
     },
     proto::{
@@ -60,19 +61,21 @@ pub struct Link {
 pub async fn connect(
     role: Role,
     paired: Paired,
+    network: &Network,
     words: bool,
     front: &Front,
 ) -> Result<Link, Error> {
     front.tell(Event::Connecting);
     let Paired { keys, room, .. } = paired;
+    let routes = network.routes(room.ice_servers());
     let mut signalling = Signalling::new(room, &keys, role);
     let established = tokio::select! {
-        established = establish(role, keys, &mut signalling, words) => established,
+        established = establish(role, keys, &mut signalling, &routes, words) => established,
         () = sleep(PATIENCE) => Err(Error::NoPath),
         interrupt = front.interrupted() => Err(Error::Interrupted(interrupt)),
     };
     match established {
-        Ok(Established { peer, channels, max_frame, peer_wants_words }) => {
+        Ok(Established { mut peer, channels, max_frame, peer_wants_words }) => {
             let path = peer.path().await;
             peer.opened();
             front.tell(Event::Connected(path));
@@ -147,16 +150,17 @@ async fn establish(
     role: Role,
     keys: Keys,
     signalling: &mut Signalling,
+    routes: &Routes,
     words: bool,
 ) -> Result<Established, Error> {
     let (peer, mut channels, ours, theirs, early) = match role {
         Role::Sender => {
-            let (peer, channels, ours) = Peer::offer().await?;
+            let (peer, channels, ours) = Peer::offer(routes).await?;
             (peer, channels, ours, None, Vec::new())
         }
         Role::Receiver => {
             let (offer, early) = offer(signalling).await?;
-            let (peer, channels, ours) = Peer::answer(&offer).await?;
+            let (peer, channels, ours) = Peer::answer(routes, &offer).await?;
             (peer, channels, ours, Some(offer), early)
         }
     };
@@ -228,7 +232,7 @@ impl Establishing<'_> {
             }
             // A lane that has greeted is left alone until the other has, too.
             tokio::select! {
-                event = next_event(&mut self.peer) => self.peer_event(event)?,
+                event = self.peer.next() => self.peer_event(event)?,
                 signalled = self.signalling.next() => self.signalled(signalled?).await?,
                 event = control.1.next(), if self.control.peer_wants_words.is_none() => {
                     self.lane_event(CONTROL, &control.0, event).await?;
@@ -247,7 +251,7 @@ impl Establishing<'_> {
             PeerEvent::Lost => return Err(Error::NoPath),
         }
         // Those that were found together travel together.
-        if self.peer.events.is_empty() {
+        if !self.peer.has_news() {
             self.signalling.say(&std::mem::take(&mut self.found));
         }
         Ok(())
@@ -328,11 +332,6 @@ impl Establishing<'_> {
         };
         Ok(Binding::new(self.keys.clone(), fingerprints, 0))
     }
-}
-
-/// The library keeps the other end of this queue as long as the connection lives.
-pub(super) async fn next_event(peer: &mut Peer) -> PeerEvent {
-    peer.events.recv().await.unwrap_or(PeerEvent::Lost)
 }
 
 /// What an event on a lane means.

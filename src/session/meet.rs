@@ -121,8 +121,8 @@ impl Host {
             announcement.withdraw();
         }
         match claimed {
-            Ok((room, token)) => {
-                let confirmed = confirm(waiting, slot.enter(room, token));
+            Ok(seat) => {
+                let confirmed = confirm(waiting, slot.enter(seat));
                 let (keys, room) = front.unless_interrupted(confirmed).await?;
                 let (address, embedded) = (self.address(), matches!(self, Self::Lan(_)));
                 Ok(Paired { keys, room, address, embedded })

@@ -34,6 +34,7 @@ use crate::{
     error::Error,
     net::{
         lane::LaneEvent,
+        network::Network,
         rendezvous::{RendezvousError, ServerUrl},
     },
     proto::{
@@ -80,6 +81,8 @@ pub struct ReceiveOptions {
     pub verify: bool,
     /// How long a lost connection is waited for.
     pub patience: Duration,
+    /// What of the network may be used.
+    pub network: Network,
 }
 
 /// Where everything goes.
@@ -140,8 +143,9 @@ async fn find(options: &ReceiveOptions, front: &Front) -> Result<Met, Error> {
         }
     };
     let words = paired.keys.verifier_words();
-    let meeting = Meeting::of(Role::Receiver, &paired);
-    let link = connect::connect(Role::Receiver, paired, options.verify, front).await?;
+    let network = &options.network;
+    let meeting = Meeting::of(Role::Receiver, &paired, network.clone());
+    let link = connect::connect(Role::Receiver, paired, network, options.verify, front).await?;
     if options.verify || link.peer_wants_words {
         front.tell(Event::Verifier(words));
     }
@@ -174,6 +178,7 @@ fn former(options: &ReceiveOptions) -> Option<Meeting> {
         address: session.address.as_ref()?.parse().ok()?,
         embedded: nameplate.is_lan(),
         reunion: Reunion::of_bytes(secret(&session.room)?, secret(&session.key)?),
+        network: options.network.clone(),
     })
 }
 

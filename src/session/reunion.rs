@@ -12,7 +12,7 @@ use rand_core::Rng;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::{
-    connect::{self, Link, next_event},
+    connect::{self, Link},
     event::{Event, Front},
     meet::{Paired, random},
     signalling::{Signalled, cancelled},
@@ -21,6 +21,7 @@ use crate::{
     error::Error,
     net::{
         lane::LaneEvent,
+        network::Network,
         peer::PeerEvent,
         rendezvous::{Address, Connection, RendezvousError, Room, RoomEvent},
     },
@@ -60,6 +61,8 @@ pub struct Meeting {
     pub embedded: bool,
     /// What they know each other by.
     pub reunion: Reunion,
+    /// What of the network may be used.
+    pub network: Network,
 }
 
 type Search = Pin<Box<dyn Future<Output = Result<Link, Error>> + Send>>;
@@ -133,7 +136,7 @@ impl Ties {
                         LaneEvent::Closed => Some(self.lost(Heard::Closed)),
                         event => Some(Heard::Data(event)),
                     },
-                    event = next_event(&mut link.peer) => {
+                    event = link.peer.next() => {
                         matches!(event, PeerEvent::Lost).then(|| self.lost(Heard::Lost))
                     }
                     signalled = link.signalling.next() => self.signalled(signalled),
@@ -237,9 +240,9 @@ enum Missed {
 impl Meeting {
     /// Where the two ends of a pairing meet again.
     #[must_use]
-    pub fn of(role: Role, paired: &Paired) -> Self {
+    pub fn of(role: Role, paired: &Paired, network: Network) -> Self {
         let (address, embedded) = (paired.address.clone(), paired.embedded);
-        Self { role, address, embedded, reunion: paired.keys.reunion() }
+        Self { role, address, embedded, reunion: paired.keys.reunion(), network }
     }
 
     /// Waits for the other end, and connects. An end that was seen leaving is not waited for as
@@ -308,7 +311,8 @@ impl Meeting {
         let keys = keys.ok().flatten().ok_or(Missed::NoPeer)?;
         let (address, embedded) = (self.address.clone(), self.embedded);
         let paired = Paired { keys, room, address, embedded };
-        connect::connect(self.role, paired, false, front).await.map_err(|_| Missed::NoPeer)
+        let connected = connect::connect(self.role, paired, &self.network, false, front).await;
+        connected.map_err(|_| Missed::NoPeer)
     }
 
     /// Exchanges greetings; `None` when the other end goes away or is somebody else.

@@ -28,7 +28,7 @@ use crate::{
         tree::{Found, Selection, Tree},
     },
     error::Error,
-    net::{lane::LaneEvent, rendezvous::ServerUrl},
+    net::{lane::LaneEvent, network::Network, rendezvous::ServerUrl},
     proto::{
         Role,
         frame::{Frame, Reason},
@@ -69,6 +69,8 @@ pub struct SendOptions {
     pub verify: bool,
     /// How long a lost connection, or a receiver that went away, is waited for.
     pub patience: Duration,
+    /// What of the network may be used.
+    pub network: Network,
 }
 
 /// Sends to one receiver.
@@ -76,12 +78,12 @@ pub struct SendOptions {
 /// # Errors
 /// [`Error`] when not everything that the receiver wanted arrived whole and safe.
 pub async fn send(options: SendOptions, front: Front) -> Result<Complete, Error> {
-    let SendOptions { what, server, wish, verify, patience } = options;
+    let SendOptions { what, server, wish, verify, patience, network } = options;
     warn_of_names(&what, &front);
     let opened = spawn_blocking(move || open(what)).await.expect("opening does not panic");
     let (source, name) = opened?;
     let host = front.unless_interrupted(Host::choose(server.as_ref(), &front)).await?;
-    let sent = match meet(&host, wish, verify, &front).await {
+    let sent = match meet(&host, wish, verify, &network, &front).await {
         Ok((link, meeting, words)) => {
             let ties = Ties::new(link, meeting, patience, front.clone());
             Sending::new(ties, source, name, words, &front).run().await
@@ -126,14 +128,15 @@ async fn meet(
     host: &Host,
     mut wish: Wish,
     verify: bool,
+    network: &Network,
     front: &Front,
 ) -> Result<(Link, Meeting, Option<[&'static str; 4]>), Error> {
     for _ in 0..MOST_CODES {
         match host.pair(&wish, front).await {
             Ok(paired) => {
                 let words = paired.keys.verifier_words();
-                let meeting = Meeting::of(Role::Sender, &paired);
-                let link = connect::connect(Role::Sender, paired, verify, front).await?;
+                let meeting = Meeting::of(Role::Sender, &paired, network.clone());
+                let link = connect::connect(Role::Sender, paired, network, verify, front).await?;
                 let wanted = verify || link.peer_wants_words;
                 return Ok((link, meeting, wanted.then_some(words)));
             }
