@@ -7,7 +7,7 @@ use p2pshare_signal::protocol::Refusal;
 
 use crate::{
     disk::{sink::SinkError, source::SourceError},
-    net::{peer::PeerError, rendezvous::RendezvousError},
+    net::{dial::DialError, peer::PeerError, rendezvous::RendezvousError},
     proto::{
         code::CodeError,
         frame::Reason,
@@ -315,7 +315,9 @@ fn server(error: &RendezvousError) -> Told {
     let (sentence, hint, exit) = match error {
         RendezvousError::Unreachable { address, error } => (
             format!("The rendezvous server {address} cannot be reached: {error}."),
-            Some("check the address and the network, or leave --server out to meet on this LAN"),
+            error.downcast_ref::<DialError>().and_then(DialError::hint).or(Some(
+                "check the address and the network, or leave --server out to meet on this LAN",
+            )),
             3,
         ),
         RendezvousError::Refused(Refusal::NoSuchCode) => (

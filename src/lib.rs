@@ -99,6 +99,7 @@ pub use disk::{
 };
 pub use error::{Error, Told};
 pub use net::{
+    dial::{Authorities, Dialer, ProxyUrl},
     ice::IceUrl,
     network::{Network, Transport},
     peer::Path,

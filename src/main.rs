@@ -10,8 +10,8 @@ use cli::{
     ui::Ui,
 };
 use p2pshare::{
-    Complete, Conflict, Consent, Error, Event, Front, Interrupt, Invitation, Network, Out,
-    ReceiveOptions, Selection, SendOptions, ServerUrl, What, Wish,
+    Authorities, Complete, Conflict, Consent, Dialer, Error, Event, Front, Interrupt, Invitation,
+    Network, Out, ReceiveOptions, Selection, SendOptions, ServerUrl, What, Wish,
 };
 use tokio::sync::{mpsc, watch};
 use tracing_subscriber::EnvFilter;
@@ -45,13 +45,12 @@ async fn run(cli: Cli, ui: &mut Ui) -> Result<(), Error> {
     let Cli { general, command } = cli;
     match command {
         Command::Send(send) => {
-            let network = general.network();
-            let options = send_options(send, server(general)?, network)?;
+            let options = send_options(send, reach(general)?)?;
             follow(|front| p2pshare::send(options, front), ui).await
         }
         Command::Receive(receive) => {
-            let (json, network) = (general.json, general.network());
-            let options = receive_options(receive, server(general)?, network)?;
+            let json = general.json;
+            let options = receive_options(receive, reach(general)?)?;
             if options.conflict.is_some() {
                 ui.do_not_ask_about_conflicts();
             }
@@ -100,8 +99,7 @@ fn transfers(what: TransfersCommand, ui: &mut Ui) -> Result<(), Error> {
 
 fn send_options(
     args: SendArgs,
-    server: Option<ServerUrl>,
-    network: Network,
+    (server, network): (Option<ServerUrl>, Network),
 ) -> Result<SendOptions, Error> {
     let SendArgs { paths, text, name, exclude, git, code, words, ttl, verify, patience } = args;
     let is_input = paths.iter().any(|path| path.as_os_str() == "-");
@@ -119,8 +117,7 @@ fn send_options(
 
 fn receive_options(
     args: ReceiveArgs,
-    server: Option<ServerUrl>,
-    network: Network,
+    (server, network): (Option<ServerUrl>, Network),
 ) -> Result<ReceiveOptions, Error> {
     let invitation = args.code.map_or_else(ask_for_code, Ok)?;
     let consent = match (args.yes, args.dry_run) {
@@ -156,11 +153,20 @@ fn ask_for_code() -> Result<Invitation, Error> {
     Ok(line.parse::<Invitation>()?)
 }
 
-fn server(general: General) -> Result<Option<ServerUrl>, Error> {
-    match general.server {
-        Some(server) => Ok(Some(server)),
-        None => Config::load()?.server(),
-    }
+/// The server, and what of the network may be used: as the command line says, or else the
+/// configuration file.
+fn reach(general: General) -> Result<(Option<ServerUrl>, Network), Error> {
+    let config = Config::load()?;
+    let server = general.server.map_or_else(|| config.server(), |server| Ok(Some(server)))?;
+    let proxy = general.proxy.map_or_else(|| config.proxy(), |proxy| Ok(Some(proxy)))?;
+    let authorities = match general.tls_ca.or(config.tls_ca()) {
+        Some(path) => Authorities::read(&path).map_err(|error| {
+            Error::Usage(format!("{} holds no certificate in PEM form: {error}", path.display()))
+        })?,
+        None => Authorities::default(),
+    };
+    let dialer = Dialer::new(proxy.as_ref(), authorities);
+    Ok((server, Network { dialer, transport: general.transport.into(), ice: general.ice_server }))
 }
 
 /// What the user or the system wants ended. The second time, at once.

@@ -3,7 +3,7 @@
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, value_parser};
-use p2pshare::{Code, IceUrl, Invitation, Name, Network, Out, ServerUrl, Transport};
+use p2pshare::{Code, IceUrl, Invitation, Name, Out, ProxyUrl, ServerUrl, Transport};
 
 const ABOUT: &str = "Send files straight from one machine to another";
 
@@ -60,6 +60,19 @@ pub(crate) struct General {
     #[arg(long, global = true, value_name = "URL", env = "P2PSHARE_ICE_SERVER")]
     #[arg(hide_env_values = true, value_delimiter = ' ')]
     pub(crate) ice_server: Vec<IceUrl>,
+
+    /// Proxy to reach servers through: `http://host:3128`, `socks5h://host:1080`, or `none`.
+    ///
+    /// Without it those of HTTPS_PROXY, ALL_PROXY and NO_PROXY, though never for this machine or
+    /// private networks. Also `proxy = "..."` in the configuration file.
+    #[arg(long, global = true, value_name = "URL", env = "P2PSHARE_PROXY", hide_env_values = true)]
+    pub(crate) proxy: Option<ProxyUrl>,
+
+    /// Trust the authority of this certificate (PEM), too, when a server uses TLS.
+    ///
+    /// Also `tls_ca = "..."` in the configuration file.
+    #[arg(long, global = true, value_name = "FILE", env = "P2PSHARE_TLS_CA")]
+    pub(crate) tls_ca: Option<PathBuf>,
 
     /// Print nothing but errors, and, when sending, the code on standard output.
     #[arg(short, long, global = true, conflicts_with = "json")]
@@ -251,15 +264,13 @@ fn parse_out(text: &str) -> Result<Out, String> {
     }
 }
 
-impl General {
-    /// What of the network may be used.
-    pub(crate) fn network(&self) -> Network {
-        let transport = match self.transport {
-            TransportKind::Auto => Transport::Auto,
-            TransportKind::Direct => Transport::Direct,
-            TransportKind::Relay => Transport::Relay,
-        };
-        Network { transport, ice: self.ice_server.clone(), ..Network::default() }
+impl From<TransportKind> for Transport {
+    fn from(kind: TransportKind) -> Self {
+        match kind {
+            TransportKind::Auto => Self::Auto,
+            TransportKind::Direct => Self::Direct,
+            TransportKind::Relay => Self::Relay,
+        }
     }
 }
 
@@ -271,7 +282,9 @@ impl Cli {
 }
 
 /// Options whose value is the next argument, and that go with a code that stands alone.
-const WITH_VALUE: [&str; 13] = [
+const WITH_VALUE: [&str; 15] = [
+    "--proxy",
+    "--tls-ca",
     "--server",
     "--rendezvous-server",
     "--transport",

@@ -4,7 +4,7 @@
 use std::{io, path::PathBuf};
 
 use etcetera::{BaseStrategy, choose_base_strategy};
-use p2pshare::{Error, ServerUrl};
+use p2pshare::{Error, ProxyUrl, ServerUrl};
 use serde::Deserialize;
 
 /// What the file can say.
@@ -12,6 +12,8 @@ use serde::Deserialize;
 #[serde(deny_unknown_fields)]
 pub(crate) struct Config {
     server: Option<String>,
+    proxy: Option<String>,
+    tls_ca: Option<PathBuf>,
 }
 
 impl Config {
@@ -32,9 +34,23 @@ impl Config {
     ///
     /// # Errors
     /// [`Error::Usage`] when that is not the address of one.
-    pub(crate) fn server(self) -> Result<Option<ServerUrl>, Error> {
-        let server = self.server.map(|server| server.parse()).transpose();
+    pub(crate) fn server(&self) -> Result<Option<ServerUrl>, Error> {
+        let server = self.server.as_deref().map(str::parse).transpose();
         server.map_err(|error| Error::Usage(format!("The configured server is wrong: {error}")))
+    }
+
+    /// The proxy that it names.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when that is not the address of one.
+    pub(crate) fn proxy(&self) -> Result<Option<ProxyUrl>, Error> {
+        let proxy = self.proxy.as_deref().map(str::parse).transpose();
+        proxy.map_err(|error| Error::Usage(format!("The configured proxy is wrong: {error}")))
+    }
+
+    /// The authority that it names.
+    pub(crate) fn tls_ca(self) -> Option<PathBuf> {
+        self.tls_ca
     }
 }
 

@@ -82,8 +82,11 @@ pub enum PeerError {
 pub enum PeerEvent {
     /// An address of ours, for the peer.
     Candidate(Candidate),
-    /// No more addresses follow.
-    Gathered,
+    /// Somebody who looked for addresses has found what there is.
+    Gathered {
+        /// Nobody looks any more.
+        all: bool,
+    },
     /// The path is lost for good.
     Lost,
 }
@@ -224,26 +227,27 @@ impl Peer {
     /// The next thing that happens to it.
     pub async fn next(&mut self) -> PeerEvent {
         loop {
-            let event = tokio::select! {
+            tokio::select! {
                 // The library keeps the other end as long as the connection lives.
-                event = self.events.recv() => event.unwrap_or(PeerEvent::Lost),
-                Some(event) = self.relay_events.recv() => match event {
-                    RelayEvent::Candidate(candidate) => PeerEvent::Candidate(candidate),
-                    RelayEvent::Settled => PeerEvent::Gathered,
-                    RelayEvent::Lost { stand_in } if self.relay_in_use == Some(stand_in) => {
-                        PeerEvent::Lost
-                    }
-                    RelayEvent::Lost { .. } => continue,
+                event = self.events.recv() => match event {
+                    Some(PeerEvent::Gathered { .. }) => return self.gathered(),
+                    event => return event.unwrap_or(PeerEvent::Lost),
                 },
-            };
-            if !matches!(event, PeerEvent::Gathered) {
-                return event;
-            }
-            self.gathering = self.gathering.saturating_sub(1);
-            if self.gathering == 0 {
-                return PeerEvent::Gathered;
+                Some(event) = self.relay_events.recv() => match event {
+                    RelayEvent::Candidate(candidate) => return PeerEvent::Candidate(candidate),
+                    RelayEvent::Settled => return self.gathered(),
+                    RelayEvent::Lost { stand_in } if self.relay_in_use == Some(stand_in) => {
+                        return PeerEvent::Lost;
+                    }
+                    RelayEvent::Lost { .. } => {}
+                },
             }
         }
+    }
+
+    fn gathered(&mut self) -> PeerEvent {
+        self.gathering = self.gathering.saturating_sub(1);
+        PeerEvent::Gathered { all: self.gathering == 0 }
     }
 
     /// Whether something has happened that [`Peer::next`] has not told yet.
@@ -428,7 +432,7 @@ impl PeerConnectionEventHandler for Forward {
 
     async fn on_ice_gathering_state_change(&self, state: RTCIceGatheringState) {
         if state == RTCIceGatheringState::Complete {
-            self.tell(PeerEvent::Gathered);
+            self.tell(PeerEvent::Gathered { all: true });
         }
     }
 
@@ -451,7 +455,7 @@ mod tests {
         loop {
             match from.next().await {
                 PeerEvent::Candidate(candidate) => to.add_candidate(&candidate).await,
-                PeerEvent::Gathered => return,
+                PeerEvent::Gathered { .. } => return,
                 PeerEvent::Lost => panic!("lost"),
             }
         }

@@ -4,12 +4,7 @@
 //! A lost socket is opened again and the place taken up where it was left, so that neither a
 //! waiting sender nor a message on its way depends on one TCP connection.
 
-use std::{
-    fmt, io,
-    net::{Ipv6Addr, SocketAddr, SocketAddrV6},
-    str::FromStr,
-    time::Duration,
-};
+use std::{fmt, net::SocketAddr, str::FromStr, time::Duration};
 
 use futures_util::{SinkExt, StreamExt};
 use p2pshare_signal::protocol::{
@@ -23,7 +18,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream, client_async_with_config, connect_async_with_config,
+    WebSocketStream, client_async_with_config,
     tungstenite::{
         self, Message,
         http::{Uri, uri},
@@ -31,7 +26,7 @@ use tokio_tungstenite::{
     },
 };
 
-use super::interfaces;
+use super::dial::{Dialer, Stream};
 
 /// How long a server may take to answer.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -153,12 +148,28 @@ impl fmt::Display for ServerUrl {
     }
 }
 
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+impl ServerUrl {
+    /// A stream to the server, and the URL without the path.
+    async fn open(&self, dialer: &Dialer) -> Result<(Stream, String), BoxedError> {
+        let uri: Uri = self.0.parse()?;
+        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+        let stream = match (uri.scheme_str(), uri.port_u16()) {
+            (Some("wss"), port) => dialer.tls(host, port.unwrap_or(443)).await?,
+            (_, port) => dialer.tcp(host, port.unwrap_or(DEFAULT_PORT)).await?,
+        };
+        Ok((stream, self.0.clone()))
+    }
+}
+
+type BoxedError = Box<dyn std::error::Error + Send + Sync>;
+
+type Socket = WebSocketStream<Stream>;
 
 /// A socket to a server that answers.
 #[derive(Debug)]
 pub struct Connection {
     address: Address,
+    dialer: Dialer,
     socket: Socket,
 }
 
@@ -167,11 +178,11 @@ impl Connection {
     ///
     /// # Errors
     /// [`RendezvousError::Unreachable`] when there is none within ten seconds.
-    pub async fn open(address: Address) -> Result<Self, RendezvousError> {
-        let opened = timeout(ANSWER, open(&address)).await;
+    pub async fn open(address: Address, dialer: &Dialer) -> Result<Self, RendezvousError> {
+        let opened = timeout(ANSWER, open(&address, dialer)).await;
         match opened {
-            Ok(Ok(socket)) => Ok(Self { address, socket }),
-            Ok(Err(error)) => Err(unreachable(&address, error)),
+            Ok(Ok(socket)) => Ok(Self { address, dialer: dialer.clone(), socket }),
+            Ok(Err(error)) => Err(RendezvousError::Unreachable { address, error }),
             Err(elapsed) => Err(unreachable(&address, elapsed)),
         }
     }
@@ -280,46 +291,33 @@ impl Connection {
     }
 }
 
-async fn open(address: &Address) -> Result<Socket, tungstenite::Error> {
+async fn open(address: &Address, dialer: &Dialer) -> Result<Socket, BoxedError> {
+    let (stream, url) = match address {
+        Address::Server(url) => url.open(dialer).await?,
+        Address::Host { host, port } => {
+            (dialer.tcp(host, *port).await?, format!("ws://{}", authority(host, *port)))
+        }
+        Address::Socket(address) => {
+            let stream = TcpStream::connect(address).await?;
+            stream.set_nodelay(true)?;
+            // Without its zone, which no URL may hold.
+            let url = format!("ws://{}", SocketAddr::from((address.ip(), address.port())));
+            (Box::new(stream) as Stream, url)
+        }
+    };
     // Small buffers: the messages are.
     let config = WebSocketConfig::default()
         .read_buffer_size(MAX_MESSAGE)
         .write_buffer_size(0)
         .max_message_size(Some(MAX_MESSAGE))
         .max_frame_size(Some(MAX_MESSAGE));
-    let (socket, _) = match address {
-        Address::Server(url) => {
-            connect_async_with_config(format!("{url}{PATH}"), Some(config), true).await?
-        }
-        Address::Host { host, port } => greet(connect_host(host, *port).await?, config).await?,
-        Address::Socket(address) => greet(TcpStream::connect(address).await?, config).await?,
-    };
+    let (socket, _) =
+        client_async_with_config(format!("{url}{PATH}"), stream, Some(config)).await?;
     Ok(socket)
 }
 
-/// Connects to a host by name or address. A link-local address without a zone, as the sender
-/// shows it, is tried on every interface.
-async fn connect_host(host: &str, port: u16) -> io::Result<TcpStream> {
-    match host.parse::<Ipv6Addr>() {
-        Ok(address) if address.is_unicast_link_local() => {
-            let on = |zone| SocketAddr::from(SocketAddrV6::new(address, port, 0, zone));
-            let tries: Vec<_> = interfaces::zones().into_iter().map(on).collect();
-            TcpStream::connect(&*tries).await
-        }
-        _ => TcpStream::connect((host, port)).await,
-    }
-}
-
-/// The upgrade on a plain TCP connection. The peer's address stands in for a host name, without
-/// its zone, which no URL may hold.
-async fn greet(
-    stream: TcpStream,
-    config: WebSocketConfig,
-) -> Result<(Socket, tungstenite::handshake::client::Response), tungstenite::Error> {
-    stream.set_nodelay(true)?;
-    let peer = stream.peer_addr()?;
-    let url = format!("ws://{}{PATH}", SocketAddr::from((peer.ip(), peer.port())));
-    client_async_with_config(url, MaybeTlsStream::Plain(stream), Some(config)).await
+fn authority(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 fn unreachable(
@@ -332,7 +330,7 @@ fn unreachable(
 /// Tries again with growing pauses until something works, is refused, or took too long; gives
 /// the server's first answer along.
 async fn rejoin(
-    address: &Address,
+    (address, dialer): (&Address, &Dialer),
     room: &RoomId,
     token: &Token,
     received: u64,
@@ -340,7 +338,7 @@ async fn rejoin(
     let deadline = Instant::now() + REJOIN_FOR;
     let mut pause = FIRST_PAUSE;
     loop {
-        match rejoin_once(address, room, token, received).await {
+        match rejoin_once((address, dialer), room, token, received).await {
             Err(RendezvousError::Unreachable { error, .. }) if Instant::now() < deadline => {
                 tracing::debug!(%error, "rejoin");
             }
@@ -352,12 +350,12 @@ async fn rejoin(
 }
 
 async fn rejoin_once(
-    address: &Address,
+    (address, dialer): (&Address, &Dialer),
     room: &RoomId,
     token: &Token,
     received: u64,
 ) -> Result<(Connection, Reply), RendezvousError> {
-    let mut connection = Connection::open(address.clone()).await?;
+    let mut connection = Connection::open(address.clone(), dialer).await?;
     let (room, token) = (room.clone(), token.clone());
     connection.say(&Request::Rejoin { room, token, received }).await?;
     let answer = connection.answer().await?;
@@ -388,7 +386,8 @@ impl Slot {
                 Ok(Reply::Refused { reason, .. }) => return Err(RendezvousError::Refused(reason)),
                 Ok(_) => self.connection.hear().await,
                 Err(RendezvousError::Unreachable { address, .. }) => {
-                    let (connection, answer) = rejoin(&address, &self.name, &self.token, 0).await?;
+                    let way = (&address, &self.connection.dialer);
+                    let (connection, answer) = rejoin(way, &self.name, &self.token, 0).await?;
                     self.connection = connection;
                     Ok(answer)
                 }
@@ -592,8 +591,8 @@ impl Keeper {
     }
 
     async fn rejoin(&mut self) -> Result<(), RendezvousError> {
-        let address = self.connection.address.clone();
-        let (connection, answer) = rejoin(&address, &self.id, &self.token, self.received).await?;
+        let way = (&self.connection.address, &self.connection.dialer);
+        let (connection, answer) = rejoin(way, &self.id, &self.token, self.received).await?;
         let Reply::Rejoined { received: heard, .. } = answer else {
             return Err(RendezvousError::Nonsense);
         };

@@ -247,11 +247,12 @@ impl Establishing<'_> {
     fn peer_event(&mut self, event: PeerEvent) -> Result<(), Error> {
         match event {
             PeerEvent::Candidate(candidate) => self.found.push(Signal::Candidate(candidate)),
-            PeerEvent::Gathered => self.found.push(Signal::EndOfCandidates),
+            PeerEvent::Gathered { all: true } => self.found.push(Signal::EndOfCandidates),
+            PeerEvent::Gathered { all: false } => {}
             PeerEvent::Lost => return Err(Error::NoPath),
         }
         // Those that were found together travel together.
-        if !self.peer.has_news() {
+        if !self.peer.has_news() && !self.found.is_empty() {
             self.signalling.say(&std::mem::take(&mut self.found));
         }
         Ok(())

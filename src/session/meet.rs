@@ -17,6 +17,7 @@ use super::event::{Event, Front, Shown};
 use crate::{
     error::Error,
     net::{
+        dial::Dialer,
         discovery::{self, Announcement, Endpoint},
         embedded::Embedded,
         interfaces,
@@ -95,9 +96,13 @@ impl Host {
     ///
     /// # Errors
     /// [`Error::Embedded`] when no server can be started.
-    pub async fn choose(server: Option<&ServerUrl>, front: &Front) -> Result<Self, Error> {
+    pub async fn choose(
+        server: Option<&ServerUrl>,
+        dialer: &Dialer,
+        front: &Front,
+    ) -> Result<Self, Error> {
         if let Some(url) = server {
-            match Connection::open(Address::Server(url.clone())).await {
+            match Connection::open(Address::Server(url.clone()), dialer).await {
                 Ok(_) => return Ok(Self::Server(url.clone())),
                 Err(error) => front.tell(Event::ServerUnreachable {
                     server: url.to_string(),
@@ -112,8 +117,9 @@ impl Host {
     ///
     /// # Errors
     /// [`Error::WrongCode`] when one came who does not; the code is used up then, too.
-    pub async fn pair(&self, wish: &Wish, front: &Front) -> Result<Paired, Error> {
-        let (code, waiting, mut slot) = front.unless_interrupted(self.open_slot(wish)).await?;
+    pub async fn pair(&self, wish: &Wish, dialer: &Dialer, front: &Front) -> Result<Paired, Error> {
+        let opened = front.unless_interrupted(self.open_slot(wish, dialer)).await;
+        let (code, waiting, mut slot) = opened?;
         let announcement = self.announce(&code, front);
         front.tell(Event::Code(self.shown(&code)));
         let claimed = front.unless_interrupted(async { Ok(slot.claimed().await?) }).await;
@@ -148,7 +154,11 @@ impl Host {
         }
     }
 
-    async fn open_slot(&self, wish: &Wish) -> Result<(Code, Waiting, Slot), Error> {
+    async fn open_slot(
+        &self,
+        wish: &Wish,
+        dialer: &Dialer,
+    ) -> Result<(Code, Waiting, Slot), Error> {
         let taken = match self {
             Self::Lan(_) if wish.code.is_none() => discovery::announced().await,
             _ => HashSet::new(),
@@ -158,7 +168,7 @@ impl Host {
             if taken.contains(code.nameplate.as_str()) {
                 continue;
             }
-            match self.allocate(&code, wish.ttl).await {
+            match self.allocate(&code, wish.ttl, dialer).await {
                 Err(RendezvousError::Refused(Refusal::NameplateTaken)) if wish.code.is_none() => {}
                 other => {
                     return other.map(|(waiting, slot)| (code, waiting, slot)).map_err(Error::from);
@@ -187,6 +197,7 @@ impl Host {
         &self,
         code: &Code,
         ttl: Duration,
+        dialer: &Dialer,
     ) -> Result<(Waiting, Slot), RendezvousError> {
         let mut name = [0; 16];
         random().fill_bytes(&mut name);
@@ -194,7 +205,7 @@ impl Host {
         let waiting = Waiting::new(code, name.as_str().to_owned(), &mut random());
         let nameplate = server_nameplate(code);
         let share = waiting.share().to_wire();
-        let connection = Connection::open(self.address()).await?;
+        let connection = Connection::open(self.address(), dialer).await?;
         Ok((waiting, connection.allocate(name, nameplate, ttl, share).await?))
     }
 
@@ -258,6 +269,7 @@ async fn message(room: &mut Room) -> Option<Vec<u8>> {
 pub async fn find(
     invitation: &Invitation,
     server: Option<&ServerUrl>,
+    dialer: &Dialer,
     front: &Front,
 ) -> Result<Paired, Error> {
     let code = &invitation.code;
@@ -277,7 +289,7 @@ pub async fn find(
             ));
         }
     };
-    let connection = Connection::open(address.clone()).await?;
+    let connection = Connection::open(address.clone(), dialer).await?;
     let claimed = connection.claim(&server_nameplate(code)).await?;
     let (keys, room) = prove(claimed, code).await?;
     Ok(Paired { keys, room, address, embedded: code.nameplate.is_lan() })
@@ -396,7 +408,8 @@ impl Doors {
             if !self.spent.contains(&address) && self.under_way.insert(address) {
                 let open = self.open.clone();
                 self.opening.spawn(async move {
-                    let connection = Connection::open(Address::Socket(address)).await;
+                    let address_there = Address::Socket(address);
+                    let connection = Connection::open(address_there, &Dialer::default()).await;
                     // The search may be over.
                     let _ = open.send((address, connection.ok()));
                 });

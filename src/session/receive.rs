@@ -131,7 +131,9 @@ async fn find(options: &ReceiveOptions, front: &Front) -> Result<Met, Error> {
     if let Some(found) = again(former.as_ref(), FIRST_LOOK, front).await {
         return Ok(found);
     }
-    let paired = match meet::find(&options.invitation, options.server.as_ref(), front).await {
+    let found =
+        meet::find(&options.invitation, options.server.as_ref(), &options.network.dialer, front);
+    let paired = match found.await {
         Ok(paired) => paired,
         Err(error) => {
             let gone = matches!(

@@ -289,8 +289,8 @@ impl Meeting {
         gone: Instant,
         front: &Front,
     ) -> Result<Link, Missed> {
-        let connection =
-            Connection::open(self.address.clone()).await.map_err(|_| Missed::NoServer)?;
+        let connection = Connection::open(self.address.clone(), &self.network.dialer).await;
+        let connection = connection.map_err(|_| Missed::NoServer)?;
         let id = RoomId::from_256_bits(*self.reunion.room.as_bytes());
         let role = match self.role {
             Role::Sender => protocol::Role::Sender,

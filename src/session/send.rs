@@ -82,7 +82,8 @@ pub async fn send(options: SendOptions, front: Front) -> Result<Complete, Error>
     warn_of_names(&what, &front);
     let opened = spawn_blocking(move || open(what)).await.expect("opening does not panic");
     let (source, name) = opened?;
-    let host = front.unless_interrupted(Host::choose(server.as_ref(), &front)).await?;
+    let host =
+        front.unless_interrupted(Host::choose(server.as_ref(), &network.dialer, &front)).await?;
     let sent = match meet(&host, wish, verify, &network, &front).await {
         Ok((link, meeting, words)) => {
             let ties = Ties::new(link, meeting, patience, front.clone());
@@ -132,7 +133,7 @@ async fn meet(
     front: &Front,
 ) -> Result<(Link, Meeting, Option<[&'static str; 4]>), Error> {
     for _ in 0..MOST_CODES {
-        match host.pair(&wish, front).await {
+        match host.pair(&wish, &network.dialer, front).await {
             Ok(paired) => {
                 let words = paired.keys.verifier_words();
                 let meeting = Meeting::of(Role::Sender, &paired, network.clone());

@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use crate::net::{
-    dial::{Dialer, Stream},
+    dial::{DialError, Dialer, Stream},
     ice::{Carrier, HostPort, TurnServer},
 };
 
@@ -49,11 +49,11 @@ pub(super) enum Reader {
 impl Wire {
     /// Connects to a server.
     pub(super) async fn connect(server: &TurnServer, dialer: &Dialer) -> io::Result<Self> {
-        timeout(CONNECTING, connect(server, dialer)).await?
+        timeout(CONNECTING, connect(server, dialer)).await?.map_err(io::Error::other)
     }
 }
 
-async fn connect(server: &TurnServer, dialer: &Dialer) -> io::Result<Wire> {
+async fn connect(server: &TurnServer, dialer: &Dialer) -> Result<Wire, DialError> {
     let HostPort { host, port } = &server.at;
     let (writer, outgoing) = mpsc::channel(WAITING);
     let stream = match server.carrier {
