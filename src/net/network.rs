@@ -1,10 +1,12 @@
 //! What of the network a session may use, and so which routes a connection may take.
 
 use p2pshare_signal::protocol::IceServer;
+use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{
     dial::Dialer,
     ice::{IceServers, IceUrl},
+    relay::{RelayEvent, Relays},
 };
 
 /// Which paths are sought.
@@ -30,24 +32,29 @@ pub struct Network {
     pub ice: Vec<IceUrl>,
 }
 
-/// What a connection is made with.
-#[derive(Clone, Debug, Default)]
+/// What a connection is made with: relays that have been asked already, and where to ask for the
+/// addresses under which the world sees this machine.
+#[derive(Debug)]
 pub struct Routes {
-    pub(super) dialer: Dialer,
     pub(super) transport: Transport,
-    pub(super) servers: IceServers,
+    pub(super) relays: Relays,
+    pub(super) relay_events: mpsc::UnboundedReceiver<RelayEvent>,
+    pub(super) stun: JoinHandle<Vec<String>>,
 }
 
 impl Network {
-    /// The routes for two ends that a rendezvous server has named these servers to.
+    /// Starts to look for routes for two ends that a rendezvous server has named these servers to.
     #[must_use]
-    pub fn routes(&self, named: &[IceServer]) -> Routes {
+    pub fn prepare(&self, named: &[IceServer]) -> Routes {
         let mut servers = IceServers::new(named, &self.ice);
         match self.transport {
             Transport::Auto => {}
             Transport::Direct => servers.turn.clear(),
             Transport::Relay => servers.stun.clear(),
         }
-        Routes { dialer: self.dialer.clone(), transport: self.transport, servers }
+        let (events, relay_events) = mpsc::unbounded_channel();
+        let relays = Relays::start(&servers.turn, &self.dialer, &events);
+        let stun = tokio::spawn(async move { servers.stun_urls().await });
+        Routes { transport: self.transport, relays, relay_events, stun }
     }
 }

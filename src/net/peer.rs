@@ -58,7 +58,7 @@ const FAILED_AFTER: Duration = Duration::from_secs(5);
 const KEEPALIVE: Duration = Duration::from_secs(1);
 
 /// A relayed pair is taken when no direct one was found for this long.
-const RELAY_PATIENCE: Duration = Duration::from_millis(300);
+const RELAY_PATIENCE: Duration = Duration::from_millis(100);
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -133,7 +133,7 @@ impl Peer {
     ///
     /// # Errors
     /// [`PeerError`] when the machine cannot do it.
-    pub async fn offer(routes: &Routes) -> Result<(Self, Channels, Description), PeerError> {
+    pub async fn offer(routes: Routes) -> Result<(Self, Channels, Description), PeerError> {
         let (peer, channels, [control, data]) = Self::build(routes).await?;
         create(&*peer.connection, CONTROL, control).await?;
         create(&*peer.connection, DATA, data).await?;
@@ -148,7 +148,7 @@ impl Peer {
     /// # Errors
     /// [`PeerError`] when the machine cannot do it.
     pub async fn answer(
-        routes: &Routes,
+        routes: Routes,
         offer: &Description,
     ) -> Result<(Self, Channels, Description), PeerError> {
         let (peer, channels, awaited) = Self::build(routes).await?;
@@ -161,12 +161,10 @@ impl Peer {
         Ok((peer, channels, description))
     }
 
-    async fn build(routes: &Routes) -> Result<(Self, Channels, [Waiting; 2]), PeerError> {
-        let Routes { dialer, transport, servers } = routes;
-        let own = if *transport == Transport::Relay { Vec::new() } else { interfaces::gather() };
+    async fn build(routes: Routes) -> Result<(Self, Channels, [Waiting; 2]), PeerError> {
+        let Routes { transport, relays, relay_events, stun } = routes;
+        let own = if transport == Transport::Relay { Vec::new() } else { interfaces::gather() };
         let (zoned, mut addresses) = Zoned::replace(own);
-        let (relay_forward, relay_events) = mpsc::unbounded_channel();
-        let relays = Relays::start(&servers.turn, dialer, &relay_forward);
         addresses.extend(relays.stand_ins());
         if addresses.is_empty() {
             return Err(PeerError::NoRelay);
@@ -176,7 +174,8 @@ impl Peer {
         let awaited = Awaited::default();
         let handler =
             Forward { events: forward, awaited: awaited.clone(), zoned, relays: relays.clone() };
-        let stun = RTCIceServer { urls: servers.stun_urls().await, ..RTCIceServer::default() };
+        let urls = stun.await.unwrap_or_default();
+        let stun = RTCIceServer { urls, ..RTCIceServer::default() };
         let stun = if stun.urls.is_empty() { Vec::new() } else { vec![stun] };
         let builder = PeerConnectionBuilder::new()
             .with_configuration(RTCConfigurationBuilder::default().with_ice_servers(stun).build())
@@ -449,7 +448,7 @@ mod tests {
     use bytes::{Bytes, BytesMut};
 
     use super::*;
-    use crate::net::lane::LaneEvent;
+    use crate::net::{lane::LaneEvent, network::Network};
 
     async fn hand_over(from: &mut Peer, to: &Peer) {
         loop {
@@ -466,9 +465,10 @@ mod tests {
     }
 
     async fn connected() -> ((Peer, Channels), (Peer, Channels), [Description; 2]) {
-        let (mut offerer, mut ours, offer) = Peer::offer(&Routes::default()).await.unwrap();
+        let (mut offerer, mut ours, offer) =
+            Peer::offer(Network::default().prepare(&[])).await.unwrap();
         let (mut answerer, mut theirs, answer) =
-            Peer::answer(&Routes::default(), &offer).await.unwrap();
+            Peer::answer(Network::default().prepare(&[]), &offer).await.unwrap();
         offerer.accept(&answer).await.unwrap();
         hand_over(&mut offerer, &answerer).await;
         hand_over(&mut answerer, &offerer).await;
@@ -501,10 +501,11 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn the_library_refuses_a_certificate_of_another_fingerprint() {
-        let (mut offerer, mut ours, offer) = Peer::offer(&Routes::default()).await.unwrap();
+        let (mut offerer, mut ours, offer) =
+            Peer::offer(Network::default().prepare(&[])).await.unwrap();
         let swapped = Description { fingerprint: [9; 32], ..offer };
         let (mut answerer, _theirs, answer) =
-            Peer::answer(&Routes::default(), &swapped).await.unwrap();
+            Peer::answer(Network::default().prepare(&[]), &swapped).await.unwrap();
         offerer.accept(&answer).await.unwrap();
         hand_over(&mut offerer, &answerer).await;
         hand_over(&mut answerer, &offerer).await;

@@ -51,6 +51,11 @@ const LONGEST_RETRY: Duration = Duration::from_secs(2);
 const RETRIES: u32 = 7;
 const LAST_RETRY: Duration = Duration::from_secs(2);
 
+/// How far apart the TURN client sends its requests. So that a path is not sought for longer than
+/// it must be, its clock is put forward by as much with each: there are not many, and all but the
+/// first two follow an answer.
+const CADENCE: Duration = Duration::from_millis(50);
+
 /// How long a server may take to hear that it is not needed any more.
 const FAREWELL: Duration = Duration::from_millis(300);
 
@@ -178,6 +183,7 @@ struct Client {
     relay: Relay,
     wire: Wire,
     turn: TurnClientUdp,
+    /// When its clock stood at zero.
     start: Instant,
     relayed: Option<SocketAddr>,
     peers: HashSet<SocketAddr>,
@@ -213,7 +219,9 @@ impl Client {
                 TurnPollRet::Closed => return Err(io::ErrorKind::ConnectionAborted.into()),
                 _ => self.start,
             };
-            self.tell();
+            if self.tell() {
+                continue;
+            }
             self.transmit();
             match self.wait(wake).await {
                 Woken::Readable(read) => {
@@ -253,13 +261,16 @@ impl Client {
         while let Some(message) = self.turn.poll_transmit(self.now()) {
             // There is place; and what is lost is sent again.
             let _ = self.wire.writer.try_send(message.data.to_vec());
+            self.start = self.start.checked_sub(CADENCE).unwrap_or(self.start);
         }
     }
 
-    /// Tells what has happened.
-    fn tell(&mut self) {
+    /// Tells what has happened; whether anything has.
+    fn tell(&mut self) -> bool {
+        let mut has_news = false;
         while let Some(event) = self.turn.poll_event() {
             tracing::trace!(?event, "relay");
+            has_news = true;
             if let TurnEvent::AllocationCreated(_, relayed) = event {
                 self.relayed = Some(relayed);
                 self.permit(relayed);
@@ -271,6 +282,7 @@ impl Client {
                 }
             }
         }
+        has_news
     }
 
     async fn receive(&mut self) -> io::Result<()> {

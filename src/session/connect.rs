@@ -18,7 +18,7 @@ use crate::{
     error::Error,
     net::{
         lane::{LaneEvent, LaneSender},
-        network::{Network, Routes},
+        network::Routes,
         peer::{Channel, Channels, Peer, PeerEvent},
     },
     proto::{
@@ -61,16 +61,14 @@ pub struct Link {
 pub async fn connect(
     role: Role,
     paired: Paired,
-    network: &Network,
     words: bool,
     front: &Front,
 ) -> Result<Link, Error> {
     front.tell(Event::Connecting);
-    let Paired { keys, room, .. } = paired;
-    let routes = network.routes(room.ice_servers());
+    let Paired { keys, room, routes, .. } = paired;
     let mut signalling = Signalling::new(room, &keys, role);
     let established = tokio::select! {
-        established = establish(role, keys, &mut signalling, &routes, words) => established,
+        established = establish(role, keys, &mut signalling, routes, words) => established,
         () = sleep(PATIENCE) => Err(Error::NoPath),
         interrupt = front.interrupted() => Err(Error::Interrupted(interrupt)),
     };
@@ -150,7 +148,7 @@ async fn establish(
     role: Role,
     keys: Keys,
     signalling: &mut Signalling,
-    routes: &Routes,
+    routes: Routes,
     words: bool,
 ) -> Result<Established, Error> {
     let (peer, mut channels, ours, theirs, early) = match role {

@@ -21,6 +21,7 @@ use crate::{
         discovery::{self, Announcement, Endpoint},
         embedded::Embedded,
         interfaces,
+        network::{Network, Routes},
         rendezvous::{
             Address, Claimed, Connection, RendezvousError, Room, RoomEvent, ServerUrl, Slot,
         },
@@ -65,6 +66,8 @@ pub struct Paired {
     pub keys: Keys,
     /// Where they talk.
     pub room: Room,
+    /// How they may be connected.
+    pub routes: Routes,
     /// The server that the room is of.
     pub address: Address,
     /// Whether that is in the sender's process.
@@ -117,8 +120,13 @@ impl Host {
     ///
     /// # Errors
     /// [`Error::WrongCode`] when one came who does not; the code is used up then, too.
-    pub async fn pair(&self, wish: &Wish, dialer: &Dialer, front: &Front) -> Result<Paired, Error> {
-        let opened = front.unless_interrupted(self.open_slot(wish, dialer)).await;
+    pub async fn pair(
+        &self,
+        wish: &Wish,
+        network: &Network,
+        front: &Front,
+    ) -> Result<Paired, Error> {
+        let opened = front.unless_interrupted(self.open_slot(wish, &network.dialer)).await;
         let (code, waiting, mut slot) = opened?;
         let announcement = self.announce(&code, front);
         front.tell(Event::Code(self.shown(&code)));
@@ -128,10 +136,13 @@ impl Host {
         }
         match claimed {
             Ok(seat) => {
-                let confirmed = confirm(waiting, slot.enter(seat));
+                let room = slot.enter(seat);
+                // Not later: relays are asked while the peer proves that it knows the code.
+                let routes = network.prepare(room.ice_servers());
+                let confirmed = confirm(waiting, room);
                 let (keys, room) = front.unless_interrupted(confirmed).await?;
                 let (address, embedded) = (self.address(), matches!(self, Self::Lan(_)));
-                Ok(Paired { keys, room, address, embedded })
+                Ok(Paired { keys, room, routes, address, embedded })
             }
             Err(error) => {
                 slot.leave().await;
@@ -269,7 +280,7 @@ async fn message(room: &mut Room) -> Option<Vec<u8>> {
 pub async fn find(
     invitation: &Invitation,
     server: Option<&ServerUrl>,
-    dialer: &Dialer,
+    network: &Network,
     front: &Front,
 ) -> Result<Paired, Error> {
     let code = &invitation.code;
@@ -280,7 +291,7 @@ pub async fn find(
         (Place::Link(link), _) => Address::Server(link.parse().map_err(|error| {
             Error::Usage(format!("The link does not lead to a server: {error}"))
         })?),
-        (Place::Unsaid, _) if code.nameplate.is_lan() => return search(code, front).await,
+        (Place::Unsaid, _) if code.nameplate.is_lan() => return search(code, network, front).await,
         (Place::Unsaid, Some(server)) => Address::Server(server.clone()),
         (Place::Unsaid, None) => {
             return Err(Error::Usage(
@@ -289,10 +300,11 @@ pub async fn find(
             ));
         }
     };
-    let connection = Connection::open(address.clone(), dialer).await?;
+    let connection = Connection::open(address.clone(), &network.dialer).await?;
     let claimed = connection.claim(&server_nameplate(code)).await?;
+    let routes = network.prepare(claimed.room.ice_servers());
     let (keys, room) = prove(claimed, code).await?;
-    Ok(Paired { keys, room, address, embedded: code.nameplate.is_lan() })
+    Ok(Paired { keys, room, routes, address, embedded: code.nameplate.is_lan() })
 }
 
 /// The receiver's side of the first three messages. Whoever is at the other end gets one guess
@@ -340,7 +352,7 @@ async fn confirmed(room: &mut Room, claiming: Claiming) -> Result<Keys, Error> {
 }
 
 /// Looks for the sender of a `lan` code on this machine and this LAN.
-async fn search(code: &Code, front: &Front) -> Result<Paired, Error> {
+async fn search(code: &Code, network: &Network, front: &Front) -> Result<Paired, Error> {
     front.tell(Event::Searching);
     let mut search = discovery::search(code.nameplate.to_string());
     if let Err(error) = &search.discovery {
@@ -362,7 +374,8 @@ async fn search(code: &Code, front: &Front) -> Result<Paired, Error> {
                 match prove(claimed, code).await {
                     Ok((keys, room)) => {
                         let address = Address::Socket(address);
-                        return Ok(Paired { keys, room, address, embedded: true });
+                        let routes = network.prepare(room.ice_servers());
+                        return Ok(Paired { keys, room, routes, address, embedded: true });
                     }
                     Err(error) if doors.spent() == MOST_RUNS => return Err(error),
                     Err(error) => failure = Some(error),

@@ -131,8 +131,7 @@ async fn find(options: &ReceiveOptions, front: &Front) -> Result<Met, Error> {
     if let Some(found) = again(former.as_ref(), FIRST_LOOK, front).await {
         return Ok(found);
     }
-    let found =
-        meet::find(&options.invitation, options.server.as_ref(), &options.network.dialer, front);
+    let found = meet::find(&options.invitation, options.server.as_ref(), &options.network, front);
     let paired = match found.await {
         Ok(paired) => paired,
         Err(error) => {
@@ -145,9 +144,8 @@ async fn find(options: &ReceiveOptions, front: &Front) -> Result<Met, Error> {
         }
     };
     let words = paired.keys.verifier_words();
-    let network = &options.network;
-    let meeting = Meeting::of(Role::Receiver, &paired, network.clone());
-    let link = connect::connect(Role::Receiver, paired, network, options.verify, front).await?;
+    let meeting = Meeting::of(Role::Receiver, &paired, options.network.clone());
+    let link = connect::connect(Role::Receiver, paired, options.verify, front).await?;
     if options.verify || link.peer_wants_words {
         front.tell(Event::Verifier(words));
     }

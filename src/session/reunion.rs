@@ -307,11 +307,12 @@ impl Meeting {
             Err(_) if gone < deadline => return Err(Missed::Gone),
             Err(_) => return Err(Missed::NoPeer),
         }
+        let routes = self.network.prepare(room.ice_servers());
         let keys = timeout(GREETING, self.greet(&mut room)).await;
         let keys = keys.ok().flatten().ok_or(Missed::NoPeer)?;
         let (address, embedded) = (self.address.clone(), self.embedded);
-        let paired = Paired { keys, room, address, embedded };
-        let connected = connect::connect(self.role, paired, &self.network, false, front).await;
+        let paired = Paired { keys, room, routes, address, embedded };
+        let connected = connect::connect(self.role, paired, false, front).await;
         connected.map_err(|_| Missed::NoPeer)
     }
 

@@ -133,11 +133,11 @@ async fn meet(
     front: &Front,
 ) -> Result<(Link, Meeting, Option<[&'static str; 4]>), Error> {
     for _ in 0..MOST_CODES {
-        match host.pair(&wish, &network.dialer, front).await {
+        match host.pair(&wish, network, front).await {
             Ok(paired) => {
                 let words = paired.keys.verifier_words();
                 let meeting = Meeting::of(Role::Sender, &paired, network.clone());
-                let link = connect::connect(Role::Sender, paired, network, verify, front).await?;
+                let link = connect::connect(Role::Sender, paired, verify, front).await?;
                 let wanted = verify || link.peer_wants_words;
                 return Ok((link, meeting, wanted.then_some(words)));
             }

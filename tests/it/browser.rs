@@ -15,7 +15,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use data_encoding::HEXLOWER;
 use p2pshare::{
-    Path as Route,
+    Network, Path as Route,
     net::{
         lane::{LaneEvent, LaneReceiver, LaneSender},
         peer::{Channels, Peer, PeerEvent},
@@ -94,7 +94,7 @@ async fn we_answer_a_browser_that_shows_its_addresses() {
 
 async fn offer_to(mut browser: Browser) -> Met {
     let start = Instant::now();
-    let (peer, channels, ours) = Box::pin(Peer::offer()).await.unwrap();
+    let (peer, channels, ours) = Box::pin(Peer::offer(Network::default().prepare(&[]))).await.unwrap();
     let theirs = described(&browser.call("answer", json!(sdp::render(&ours))));
     peer.accept(&theirs).await.unwrap();
     Met::new("our offer", start, browser, peer, channels, ours, theirs).await
@@ -103,7 +103,7 @@ async fn offer_to(mut browser: Browser) -> Met {
 async fn answer_to(mut browser: Browser) -> Met {
     let start = Instant::now();
     let theirs = described(&browser.call("offer", Value::Null));
-    let (peer, channels, ours) = Box::pin(Peer::answer(&theirs)).await.unwrap();
+    let (peer, channels, ours) = Box::pin(Peer::answer(Network::default().prepare(&[]), &theirs)).await.unwrap();
     browser.call("accept", json!(sdp::render(&ours)));
     Met::new("its offer", start, browser, peer, channels, ours, theirs).await
 }
@@ -247,9 +247,9 @@ impl Met {
 async fn gathered(peer: &mut Peer) -> Vec<Candidate> {
     let mut candidates = Vec::new();
     loop {
-        match timeout(PATIENCE, peer.events.recv()).await.unwrap().unwrap() {
+        match timeout(PATIENCE, peer.next()).await.unwrap() {
             PeerEvent::Candidate(candidate) => candidates.push(candidate),
-            PeerEvent::Gathered => return candidates,
+            PeerEvent::Gathered { .. } => return candidates,
             PeerEvent::Lost => panic!("the path is lost"),
         }
     }

@@ -3,7 +3,7 @@
 
 use bytes::BytesMut;
 use p2pshare::{
-    Code, ServerUrl,
+    Code, Dialer, Network, ServerUrl,
     net::{
         lane::{LaneEvent, LaneReceiver, LaneSender},
         peer::{Channels, Peer, PeerEvent},
@@ -90,8 +90,8 @@ impl RogueSlot {
     /// Waits for the receiver and pairs with it.
     pub(crate) async fn paired(self) -> Paired {
         let mut slot = self.slot;
-        let (room, token) = patient(slot.claimed()).await.unwrap();
-        let mut room = slot.enter(room, token);
+        let seat = patient(slot.claimed()).await.unwrap();
+        let mut room = slot.enter(seat);
         let reply = patient(message(&mut room)).await.expect("a reply");
         let reply = Message::from_wire(&reply).unwrap();
         let (confirmation, keys) = self.waiting.confirm(room.id().as_str(), &reply).unwrap();
@@ -118,12 +118,13 @@ pub(crate) async fn claim(server: &Server, code: &str) -> Option<Paired> {
 /// A rogue never meets anybody again, so it need not remember where.
 fn paired(keys: Keys, room: p2pshare::net::rendezvous::Room) -> Paired {
     let nowhere = std::net::SocketAddr::from(([127, 0, 0, 1], 9));
-    Paired { keys, room, address: Address::Socket(nowhere), embedded: false }
+    let routes = Network::default().prepare(room.ice_servers());
+    Paired { keys, room, routes, address: Address::Socket(nowhere), embedded: false }
 }
 
 async fn connection(server: &Server) -> Connection {
     let url: ServerUrl = server.url().parse().unwrap();
-    Connection::open(Address::Server(url)).await.unwrap()
+    Connection::open(Address::Server(url), &Dialer::default()).await.unwrap()
 }
 
 fn nameplate(code: &Code) -> Nameplate {
@@ -174,9 +175,9 @@ impl Rogue {
                 let event = tokio::select! {
                     event = control.next() => event,
                     event = data.next() => event,
-                    event = self.peer.events.recv() => match event {
-                        Some(PeerEvent::Lost) | None => return None,
-                        Some(_) => continue,
+                    event = self.peer.next() => match event {
+                        PeerEvent::Lost => return None,
+                        _ => continue,
                     },
                     signals = signals(&mut self.signalling) => match signals {
                         Some(_) => continue,
@@ -239,12 +240,12 @@ struct Connecting {
 
 impl Connecting {
     async fn start(role: Role, paired: Paired, lie: Lie) -> Option<Self> {
-        let Paired { keys, room, .. } = paired;
+        let Paired { keys, room, routes, .. } = paired;
         let mut signalling = Signalling::new(room, &keys, role);
         let mut early = Vec::new();
         let (peer, channels, ours, theirs) = match role {
             Role::Sender => {
-                let (peer, channels, ours) = Peer::offer().await.unwrap();
+                let (peer, channels, ours) = Peer::offer(routes).await.unwrap();
                 (peer, channels, ours, None)
             }
             Role::Receiver => {
@@ -258,7 +259,7 @@ impl Connecting {
                         break offer;
                     }
                 };
-                let (peer, channels, ours) = Peer::answer(&offer).await.unwrap();
+                let (peer, channels, ours) = Peer::answer(routes, &offer).await.unwrap();
                 (peer, channels, ours, Some(offer.fingerprint))
             }
         };
@@ -277,17 +278,21 @@ impl Connecting {
     }
 
     async fn finish(mut self) -> Option<Rogue> {
-        let (mut greeted, mut closed) = ([false; 2], [false; 2]);
+        let (mut greeted, mut closed, mut lost) = ([false; 2], [false; 2], false);
         while greeted != [true; 2] {
             let Channels { control, data } = &mut self.channels;
             let (lane, event) = tokio::select! {
-                event = self.peer.events.recv() => match event? {
+                event = self.peer.next(), if !lost => match event {
                     PeerEvent::Candidate(candidate) => {
                         self.signalling.say(&[Signal::Candidate(candidate)]);
                         continue;
                     }
                     // The other end is to say what it thinks of it.
-                    PeerEvent::Gathered | PeerEvent::Lost => continue,
+                    PeerEvent::Lost => {
+                        lost = true;
+                        continue;
+                    }
+                    PeerEvent::Gathered { .. } => continue,
                 },
                 signals = signals(&mut self.signalling) => {
                     let Some(signals) = signals else { break };
