@@ -19,7 +19,7 @@ use crate::{
     net::{
         lane::{LaneEvent, LaneSender},
         network::Routes,
-        peer::{Channel, Channels, Peer, PeerEvent},
+        peer::{Channel, Channels, Path, Peer, PeerEvent},
     },
     proto::{
         Role,
@@ -41,6 +41,8 @@ const FAREWELL: Duration = Duration::from_millis(700);
 pub struct Link {
     /// The connection under the lanes.
     pub peer: Peer,
+    /// How its bytes travel.
+    pub path: Path,
     /// Lane 0.
     pub control: Channel,
     /// Lane 1.
@@ -64,7 +66,6 @@ pub async fn connect(
     words: bool,
     front: &Front,
 ) -> Result<Link, Error> {
-    front.tell(Event::Connecting);
     let Paired { keys, room, routes, .. } = paired;
     let mut signalling = Signalling::new(room, &keys, role);
     let established = tokio::select! {
@@ -78,7 +79,7 @@ pub async fn connect(
             peer.opened();
             front.tell(Event::Connected(path));
             let Channels { control, data } = channels;
-            Ok(Link { peer, control, data, signalling, max_frame, peer_wants_words })
+            Ok(Link { peer, path, control, data, signalling, max_frame, peer_wants_words })
         }
         Err(error) => {
             signalling.leave(Some(error.reason())).await;

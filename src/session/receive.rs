@@ -145,6 +145,7 @@ async fn find(options: &ReceiveOptions, front: &Front) -> Result<Met, Error> {
     };
     let words = paired.keys.verifier_words();
     let meeting = Meeting::of(Role::Receiver, &paired, options.network.clone());
+    front.tell(Event::Connecting);
     let link = connect::connect(Role::Receiver, paired, options.verify, front).await?;
     if options.verify || link.peer_wants_words {
         front.tell(Event::Verifier(words));

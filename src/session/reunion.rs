@@ -1,6 +1,9 @@
 //! The connection to the peer, and its successors: when a path is lost, both ends go to a room
 //! that only they can name, prove there that they are the same, and connect anew.
 //!
+//! While the path leads through a relay, a straight one is looked for in the same way, and then
+//! taken in its place.
+//!
 //! Is the other process gone, or only the path? An end that was seen to leave, by the server or
 //! because the server was in its process, and does not come back soon, is gone. Silence alone is
 //! a lost path, which is waited for.
@@ -9,7 +12,7 @@ use std::{future::Future, pin::Pin, time::Duration};
 
 use p2pshare_signal::protocol::{self, Presence, RoomId};
 use rand_core::Rng;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::{
     connect::{self, Link},
@@ -21,8 +24,8 @@ use crate::{
     error::Error,
     net::{
         lane::LaneEvent,
-        network::Network,
-        peer::PeerEvent,
+        network::{Network, Transport},
+        peer::{Path, PeerEvent},
         rendezvous::{Address, Connection, RendezvousError, Room, RoomEvent},
     },
     proto::{
@@ -43,6 +46,15 @@ const GONE_AFTER: Duration = Duration::from_secs(10);
 
 /// How long the sender's process may refuse connections before it counts as gone.
 const REFUSED_FOR: Duration = Duration::from_secs(4);
+
+/// When a straight path is looked for in place of a relayed one: this long after that was found,
+/// and then each time this long later, twice as long each time, up to the longest pause. Both ends
+/// count from the same moment, so they meet.
+const FIRST_IMPROVEMENT: Duration = Duration::from_secs(2);
+const SECOND_IMPROVEMENT: Duration = Duration::from_secs(10);
+
+/// How long it is looked for.
+const IMPROVING: Duration = Duration::from_secs(8);
 
 /// How long what was said last may take to arrive.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -65,7 +77,29 @@ pub struct Meeting {
     pub network: Network,
 }
 
-type Search = Pin<Box<dyn Future<Output = Result<Link, Error>> + Send>>;
+/// A connection that is being looked for.
+struct Search {
+    /// Whether it is to be in place of one that stands, but is relayed.
+    improves: bool,
+    found: Pin<Box<dyn Future<Output = Result<Link, Error>> + Send>>,
+}
+
+/// When to look for a straight path again.
+#[derive(Clone, Copy)]
+struct Improvement {
+    at: Instant,
+    pause: Duration,
+}
+
+impl Improvement {
+    fn first() -> Self {
+        Self { at: Instant::now() + FIRST_IMPROVEMENT, pause: SECOND_IMPROVEMENT }
+    }
+
+    fn next(self) -> Self {
+        Self { at: self.at + self.pause, pause: (self.pause * 2).min(LONGEST_PAUSE) }
+    }
+}
 
 /// A connection that is replaced when it is lost.
 pub struct Ties {
@@ -74,6 +108,7 @@ pub struct Ties {
     front: Front,
     link: Option<Link>,
     search: Option<Search>,
+    improvement: Improvement,
     /// The server saw the peer's socket close.
     seen_leaving: bool,
 }
@@ -102,7 +137,8 @@ impl Ties {
     #[must_use]
     pub fn new(link: Link, meeting: Meeting, patience: Duration, front: Front) -> Self {
         let link = Some(link);
-        Self { meeting, patience, front, link, search: None, seen_leaving: false }
+        let improvement = Improvement::first();
+        Self { meeting, patience, front, link, search: None, improvement, seen_leaving: false }
     }
 
     /// The connection, while there is one.
@@ -127,6 +163,7 @@ impl Ties {
     pub async fn next(&mut self) -> Heard {
         loop {
             let heard = if let Some(link) = &mut self.link {
+                let improvable = self.search.is_none() && is_improvable(link, &self.meeting);
                 tokio::select! {
                     event = link.control.1.next() => match event {
                         LaneEvent::Closed => Some(self.lost(Heard::Closed)),
@@ -141,6 +178,10 @@ impl Ties {
                     }
                     signalled = link.signalling.next() => self.signalled(signalled),
                     found = found(&mut self.search) => self.found(found),
+                    () = sleep_until(self.improvement.at), if improvable => {
+                        self.improve();
+                        None
+                    }
                 }
             } else {
                 let found = found(&mut self.search).await;
@@ -179,18 +220,31 @@ impl Ties {
         if self.search.is_none() {
             let (meeting, front) = (self.meeting.clone(), self.front.clone());
             let (patience, leaving) = (self.patience, self.seen_leaving);
-            self.search =
-                Some(Box::pin(async move { meeting.meet(patience, leaving, &front).await }));
+            let found = Box::pin(async move { meeting.meet(patience, leaving, &front).await });
+            self.search = Some(Search { improves: false, found });
         }
     }
 
+    fn improve(&mut self) {
+        let (meeting, front) = (self.meeting.clone(), self.front.clone());
+        let found = Box::pin(async move { meeting.improve(&front).await });
+        self.search = Some(Search { improves: true, found });
+        self.improvement = self.improvement.next();
+    }
+
     fn found(&mut self, found: Result<Link, Error>) -> Option<Heard> {
-        self.search = None;
+        let improved = self.search.take().is_some_and(|search| search.improves);
         match found {
             Ok(link) => {
                 self.link = Some(link);
                 self.seen_leaving = false;
+                self.improvement = Improvement::first();
                 Some(Heard::Reconnected)
+            }
+            // The relayed one was lost meanwhile.
+            Err(_) if improved && self.link.is_none() => {
+                self.look();
+                None
             }
             // The old one still stands.
             Err(error) if self.link.is_some() => {
@@ -222,9 +276,14 @@ impl std::fmt::Debug for Ties {
 
 async fn found(search: &mut Option<Search>) -> Result<Link, Error> {
     match search {
-        Some(search) => search.await,
+        Some(search) => (&mut search.found).await,
         None => std::future::pending().await,
     }
+}
+
+/// Whether a straight path is worth looking for.
+fn is_improvable(link: &Link, meeting: &Meeting) -> bool {
+    link.path == Path::Relay && meeting.network.transport == Transport::Auto
 }
 
 /// Why an attempt came to nothing.
@@ -289,6 +348,26 @@ impl Meeting {
         gone: Instant,
         front: &Front,
     ) -> Result<Link, Missed> {
+        let paired = self.pair(deadline, gone).await?;
+        front.tell(Event::Connecting);
+        let connected = connect::connect(self.role, paired, false, front).await;
+        connected.map_err(|_| Missed::NoPeer)
+    }
+
+    /// Looks for a straight path, beside the relayed one that there is.
+    async fn improve(&self, front: &Front) -> Result<Link, Error> {
+        let network = Network { transport: Transport::Direct, ..self.network.clone() };
+        let straight = Self { network, ..self.clone() };
+        let deadline = Instant::now() + IMPROVING;
+        let found = async {
+            let paired = straight.pair(deadline, deadline).await.map_err(|_| Error::NoPath)?;
+            connect::connect(self.role, paired, false, front).await
+        };
+        timeout_at(deadline, found).await.unwrap_or(Err(Error::NoPath))
+    }
+
+    /// Waits for the other end in the room, and makes sure that it is the same.
+    async fn pair(&self, deadline: Instant, gone: Instant) -> Result<Paired, Missed> {
         let connection = Connection::open(self.address.clone(), &self.network.dialer).await;
         let connection = connection.map_err(|_| Missed::NoServer)?;
         let id = RoomId::from_256_bits(*self.reunion.room.as_bytes());
@@ -311,9 +390,7 @@ impl Meeting {
         let keys = timeout(GREETING, self.greet(&mut room)).await;
         let keys = keys.ok().flatten().ok_or(Missed::NoPeer)?;
         let (address, embedded) = (self.address.clone(), self.embedded);
-        let paired = Paired { keys, room, routes, address, embedded };
-        let connected = connect::connect(self.role, paired, false, front).await;
-        connected.map_err(|_| Missed::NoPeer)
+        Ok(Paired { keys, room, routes, address, embedded })
     }
 
     /// Exchanges greetings; `None` when the other end goes away or is somebody else.

@@ -137,6 +137,7 @@ async fn meet(
             Ok(paired) => {
                 let words = paired.keys.verifier_words();
                 let meeting = Meeting::of(Role::Sender, &paired, network.clone());
+                front.tell(Event::Connecting);
                 let link = connect::connect(Role::Sender, paired, verify, front).await?;
                 let wanted = verify || link.peer_wants_words;
                 return Ok((link, meeting, wanted.then_some(words)));

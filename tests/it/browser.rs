@@ -94,7 +94,8 @@ async fn we_answer_a_browser_that_shows_its_addresses() {
 
 async fn offer_to(mut browser: Browser) -> Met {
     let start = Instant::now();
-    let (peer, channels, ours) = Box::pin(Peer::offer(Network::default().prepare(&[]))).await.unwrap();
+    let (peer, channels, ours) =
+        Box::pin(Peer::offer(Network::default().prepare(&[]))).await.unwrap();
     let theirs = described(&browser.call("answer", json!(sdp::render(&ours))));
     peer.accept(&theirs).await.unwrap();
     Met::new("our offer", start, browser, peer, channels, ours, theirs).await
@@ -103,7 +104,8 @@ async fn offer_to(mut browser: Browser) -> Met {
 async fn answer_to(mut browser: Browser) -> Met {
     let start = Instant::now();
     let theirs = described(&browser.call("offer", Value::Null));
-    let (peer, channels, ours) = Box::pin(Peer::answer(Network::default().prepare(&[]), &theirs)).await.unwrap();
+    let (peer, channels, ours) =
+        Box::pin(Peer::answer(Network::default().prepare(&[]), &theirs)).await.unwrap();
     browser.call("accept", json!(sdp::render(&ours)));
     Met::new("its offer", start, browser, peer, channels, ours, theirs).await
 }
