@@ -89,6 +89,10 @@ pub struct Told {
 }
 
 const SEND_AGAIN: &str = "start the transfer again with a new code";
+const NO_PATH: &str = "No path to the other end was found.";
+const NO_PATH_HINT: &str = "a firewall or NAT is in the way: use a server with a relay, and not --transport direct; \
+     `p2pshare doctor` says what this network lets through";
+
 const GO_ON: &str = "start both again with a new code: only what is missing is sent";
 const NEW_CODE: &str = "ask the sender for a new code; each works once";
 
@@ -166,16 +170,15 @@ impl Error {
                 Some("somebody may stand between the two ends; try another network or server"),
                 9,
             ),
+            Self::Peer(PeerError::NoRelay) => told(
+                "Only paths through a relay are wanted, and the server offers none.",
+                Some("leave --transport out, or name a relay with --ice-server"),
+                7,
+            ),
             Self::Peer(error) => {
                 told(&format!("No connection can be made on this machine: {error}."), None, 7)
             }
-            Self::NoPath => told(
-                "No path to the other end was found.",
-                Some(
-                    "a firewall or NAT is in the way: put both ends on one network, or use a server with a relay",
-                ),
-                7,
-            ),
+            Self::NoPath => told(NO_PATH, Some(NO_PATH_HINT), 7),
             Self::PathLost => told("The connection to the other end was lost.", Some(GO_ON), 8),
             Self::DeclinedHere => told("Declined; nothing was received.", None, 6),
             Self::WordsDiffer => told(
@@ -230,6 +233,7 @@ impl Error {
             }
             Self::UnsafeName(_) => Reason::UnsafeName,
             Self::Violation(_) => Reason::Protocol,
+            Self::NoPath => Reason::NoPath,
             _ => Reason::Other,
         }
     }
@@ -381,6 +385,7 @@ fn peer(reason: Reason) -> Told {
             Some("use the same release of p2pshare on both ends"),
             1,
         ),
+        Reason::NoPath => (NO_PATH, Some(NO_PATH_HINT), 7),
         Reason::Other => ("The other end gave up.", Some("ask them to look at their screen"), 1),
     };
     Told { sentence: sentence.to_owned(), hint, exit }
@@ -468,6 +473,7 @@ mod tests {
             Error::Unbound,
             Error::Peer(PeerError::Sdp(sdp::parse("").expect_err("nothing is no SDP"))),
             Error::Peer(PeerError::NoCertificate),
+            Error::Peer(PeerError::NoRelay),
             Error::NoPath,
             Error::PathLost,
             Error::DeclinedHere,
@@ -553,7 +559,7 @@ mod tests {
         ]
     }
 
-    fn reasons() -> [Reason; 9] {
+    fn reasons() -> [Reason; 10] {
         use Reason as E;
         [
             E::Other,
@@ -565,6 +571,7 @@ mod tests {
             E::UnsafeName,
             E::Protocol,
             E::TargetExists,
+            E::NoPath,
         ]
     }
 

@@ -81,10 +81,15 @@
 //! # Round trips
 //!
 //! From the receiver's Enter to the first byte of a file, with a server one round trip S away
-//! and a peer one round trip P away: TCP (S), WebSocket (S), claim (S), then reply to
-//! confirmation with the sender's description (S, through the server), answer to ICE (half an S
-//! and P), DTLS (2 P), SCTP (2 P), channel and binding (P), offer and wishes (P). However many
-//! files follow, none of them costs another.
+//! and a peer one round trip P away: TCP (S), TLS (S, with `wss://`), WebSocket (S), claim (S),
+//! then reply to confirmation with the sender's description (S, through the server), answer to ICE
+//! (half an S and P), DTLS (2 P), SCTP (2 P), channel and binding (P), offer and wishes (P).
+//! However many files follow, none of them costs another.
+//!
+//! Through a relay P is the way by the server and back. Relays are asked from the claim on: TCP
+//! and TLS (2 S), challenge and allocation (2 S), during which the pairing goes on; the relayed
+//! address reaches the peer half an S later, and the permission is there by then. A relayed path
+//! is taken 100 ms after ICE has begun, so that a straight one is taken when it answers by then.
 
 pub mod disk;
 pub mod error;

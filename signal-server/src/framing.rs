@@ -34,7 +34,7 @@ impl Frames {
     ///
     /// # Errors
     /// [`NotFramed`] when what follows is no message, or a too long one.
-    pub fn next(&mut self) -> Result<Option<&[u8]>, NotFramed> {
+    pub fn take(&mut self) -> Result<Option<&[u8]>, NotFramed> {
         let rest = &self.bytes[self.start..];
         let Some(header) = rest.first_chunk::<HEADER>() else { return Ok(None) };
         let length = length(*header)?;
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     fn all(frames: &mut Frames) -> Vec<Vec<u8>> {
-        std::iter::from_fn(|| frames.next().unwrap().map(<[u8]>::to_vec)).collect()
+        std::iter::from_fn(|| frames.take().unwrap().map(<[u8]>::to_vec)).collect()
     }
 
     #[test]
@@ -99,7 +99,7 @@ mod tests {
         for bad in [&b"\xffET / "[..], &[0x16, 3, 1, 1], &[0, 1, 0, 3], &[0x40, 0, 0xff, 0xff]] {
             let mut frames = Frames::default();
             frames.extend(bad);
-            assert_eq!(frames.next(), Err(NotFramed), "{bad:?}");
+            assert_eq!(frames.take(), Err(NotFramed), "{bad:?}");
         }
     }
 }

@@ -46,18 +46,16 @@ fn is_special_v6(address: Ipv6Addr) -> bool {
 /// The IPv4 addresses that an IPv6 address may lead to: mapped and compatible ones (RFC 4291), NAT64
 /// (RFC 6052, RFC 8215), 6to4 (RFC 3056), Teredo's server and client (RFC 4380), ISATAP (RFC 5214).
 fn embedded_v4(address: Ipv6Addr) -> Vec<Ipv4Addr> {
-    let s = address.segments();
-    let v4 = |high: u16, low: u16| {
-        let [a, b] = high.to_be_bytes();
-        let [c, d] = low.to_be_bytes();
-        Ipv4Addr::new(a, b, c, d)
-    };
-    match s {
-        [0x64, 0xff9b, 0 | 1, ..] | [0, 0, 0, 0, 0, 0 | 0xffff, ..] => vec![v4(s[6], s[7])],
-        [0, 0, 0, 0, 0xffff, 0, ..] => vec![v4(s[6], s[7])],
-        [0x2002, ..] => vec![v4(s[1], s[2])],
-        [0x2001, 0, ..] => vec![v4(s[2], s[3]), v4(!s[6], !s[7])],
-        [.., 0x0 | 0x200, 0x5efe, _, _] => vec![v4(s[6], s[7])],
+    let segments = address.segments();
+    let v4 = |first: u16, second: u16| Ipv4Addr::from(u32::from(first) << 16 | u32::from(second));
+    let [_, in_6to4, server, server_end, .., last, end] = segments;
+    match segments {
+        [0x64, 0xff9b, 0 | 1, ..]
+        | [0, 0, 0, 0, 0, 0 | 0xffff, ..]
+        | [0, 0, 0, 0, 0xffff, 0, ..]
+        | [.., 0x0 | 0x200, 0x5efe, _, _] => vec![v4(last, end)],
+        [0x2002, ..] => vec![v4(in_6to4, server)],
+        [0x2001, 0, ..] => vec![v4(server, server_end), v4(!last, !end)],
         _ => Vec::new(),
     }
 }

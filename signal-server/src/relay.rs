@@ -220,7 +220,7 @@ impl Relay {
     }
 
     /// Takes what a peer sent to a port of an open relay.
-    pub(crate) fn from_peer(
+    pub(crate) fn take_from_peer(
         &mut self,
         client: Client,
         peer: SocketAddr,
@@ -547,20 +547,17 @@ impl Relay {
     /// Gives a client what a peer has sent, in a channel if there is one.
     fn deliver(&self, client: Client, peer: SocketAddr, data: &[u8], out: &mut Vec<Output>) {
         let Some(allocation) = self.allocations.get(&client) else { return };
-        let bytes = match allocation.numbers.get(&peer) {
-            Some(number) => {
-                let mut bytes = vec![0; data.len() + 4];
-                ChannelData::new(*number, data).write_into_unchecked(&mut bytes);
-                bytes
-            }
-            None => {
-                let transaction = TransactionId::generate();
-                let kind = MessageType::from_class_method(MessageClass::Indication, DATA);
-                let mut message = Message::builder(kind, transaction, MessageWriteVec::new());
-                add(&mut message, &XorPeerAddress::new(peer, transaction));
-                add(&mut message, &Data::new(data));
-                message.finish()
-            }
+        let bytes = if let Some(number) = allocation.numbers.get(&peer) {
+            let mut bytes = vec![0; data.len() + 4];
+            ChannelData::new(*number, data).write_into_unchecked(&mut bytes);
+            bytes
+        } else {
+            let transaction = TransactionId::generate();
+            let kind = MessageType::from_class_method(MessageClass::Indication, DATA);
+            let mut message = Message::builder(kind, transaction, MessageWriteVec::new());
+            add(&mut message, &XorPeerAddress::new(peer, transaction));
+            add(&mut message, &Data::new(data));
+            message.finish()
         };
         out.push(Output::Client(client, bytes));
     }

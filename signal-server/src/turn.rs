@@ -162,7 +162,7 @@ impl Turn {
                 let mut state = self.lock();
                 let mut out = Vec::new();
                 loop {
-                    match frames.next() {
+                    match frames.take() {
                         Ok(Some(frame)) => state.take(client, frame, None, &mut out),
                         Ok(None) => break,
                         Err(_) => return,
@@ -180,7 +180,7 @@ impl Turn {
             let mut state = self.lock();
             let State { relay: Some(relay), relayed, .. } = &mut *state else { return };
             let mut out = Vec::new();
-            relay.from_peer(client, canonical(peer), bytes, now(), relayed, &mut out);
+            relay.take_from_peer(client, canonical(peer), bytes, now(), relayed, &mut out);
             state.route(out)
         };
         self.deliver(deliveries, WhenFull::Lose).await;

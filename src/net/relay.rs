@@ -171,10 +171,8 @@ impl Relay {
         };
         tracing::debug!(?server, ?ending, "relay");
         // Nobody listens when the connection is over.
-        let _ = events.send(match was_there {
-            true => RelayEvent::Lost { stand_in },
-            false => RelayEvent::Settled,
-        });
+        let ended = if was_there { RelayEvent::Lost { stand_in } } else { RelayEvent::Settled };
+        let _ = events.send(ended);
     }
 }
 

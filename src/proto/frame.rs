@@ -160,9 +160,11 @@ pub enum Reason {
     Protocol,
     /// A file of that name exists, and the user wants it kept.
     TargetExists,
+    /// It found no path to the other end.
+    NoPath,
 }
 
-const REASONS: [Reason; 9] = [
+const REASONS: [Reason; 10] = [
     Reason::Other,
     Reason::Interrupted,
     Reason::Declined,
@@ -172,6 +174,7 @@ const REASONS: [Reason; 9] = [
     Reason::UnsafeName,
     Reason::Protocol,
     Reason::TargetExists,
+    Reason::NoPath,
 ];
 
 impl Reason {

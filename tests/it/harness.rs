@@ -92,6 +92,7 @@ impl Scene {
             .env("P2PSHARE_CONFIG_DIR", self.root.path().join("config"))
             .env("P2PSHARE_STATE_DIR", self.root.path().join("state"))
             .env_remove("P2PSHARE_SERVER")
+            .env("NO_PROXY", "*")
             .env_remove("P2PSHARE_CODE")
             .env_remove("P2PSHARE_LOG");
         Start { command }
@@ -508,6 +509,11 @@ impl Server {
     /// One in a network namespace, at an address of it.
     pub(crate) fn start_in(namespace: &str, listen: &str) -> Self {
         Self::listen(listen, &[], |start| start.in_namespace(namespace))
+    }
+
+    /// One in a network namespace, with further arguments.
+    pub(crate) fn start_in_with(namespace: &str, listen: &str, arguments: &[&str]) -> Self {
+        Self::listen(listen, arguments, |start| start.in_namespace(namespace))
     }
 
     fn listen(address: &str, arguments: &[&str], place: impl Fn(Start) -> Start) -> Self {

@@ -270,6 +270,7 @@ fn a_receiver_that_gives_up_is_understood() {
         (Reason::UnsafeName, 12),
         (Reason::Protocol, 1),
         (Reason::TargetExists, 13),
+        (Reason::NoPath, 7),
     ];
     let late = [Offered, TAKE, credit(SMALL), Fin, Say(Frame::Cancel(Reason::Verification))];
     let mut scripts = vec![("after everything", SMALL, late.into(), 9, "")];

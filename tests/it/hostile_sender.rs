@@ -610,6 +610,7 @@ fn a_sender_that_gives_up_is_understood() {
         (Reason::UnsafeName, 12),
         (Reason::Protocol, 1),
         (Reason::TargetExists, 13),
+        (Reason::NoPath, 7),
     ];
     let scripts = reasons.into_iter().map(|(reason, exit)| {
         let steps = vec![record(0, 0, 0, b"x"), Control(Frame::Cancel(reason).to_wire())];

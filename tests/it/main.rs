@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 
+mod any_network;
 mod browser;
 mod codes;
 mod conflicts;
@@ -14,6 +15,7 @@ mod harness;
 mod hostile_receiver;
 mod hostile_sender;
 mod hostile_server;
+mod internet;
 mod interruptions;
 mod layering;
 mod middle;

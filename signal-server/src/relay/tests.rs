@@ -386,7 +386,7 @@ fn an_open_relay_refuses_everything_that_is_not_a_public_host_in_both_directions
         let sent: Vec<_> = out.iter().filter_map(destination).collect();
         assert_eq!(sent, expected, "{peer}");
         let mut out = Vec::new();
-        world.relay.from_peer(end.client, peer, b"in", world.now, &mut world.ports, &mut out);
+        world.relay.take_from_peer(end.client, peer, b"in", world.now, &mut world.ports, &mut out);
         assert_eq!(out.is_empty(), !is_public, "{peer}");
     }
 }

@@ -79,9 +79,9 @@ impl Ports for Relayed {
                 if from.public.is_ipv4() != (family == AddressFamily::IPV4) {
                     return None;
                 }
-                let bound = (0..TRIES).map_while(|_| bind(*from).ok());
+                let mut bound = (0..TRIES).map_while(|_| bind(*from).ok());
                 let (relayed, socket) =
-                    bound.filter(|(relayed, _)| relayed.port().is_multiple_of(2)).next()?;
+                    bound.find(|(relayed, _)| relayed.port().is_multiple_of(2))?;
                 let reader = tokio::spawn(read(turn.clone(), client, Arc::clone(&socket)));
                 open.insert(relayed, Open { socket, reader: reader.abort_handle() });
                 Some(relayed)

@@ -144,7 +144,7 @@ impl Reader {
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(None),
                 Err(error) => Err(error),
             },
-            Self::Stream { frames, .. } => frames.next().map_err(io::Error::other),
+            Self::Stream { frames, .. } => frames.take().map_err(io::Error::other),
         }
     }
 }

@@ -232,7 +232,7 @@ fn the_reasons_of_the_specification_are_those_of_the_code() {
     let name = |text: &String| -> ReasonName {
         serde_json::from_value(Value::String(text.clone())).unwrap()
     };
-    assert_eq!(written.len(), 9);
+    assert_eq!(written.len(), 10);
     for (code, text) in &written {
         let reason = name(text).reason();
         assert_eq!((reason.code(), Reason::of_code(*code)), (*code, reason), "{text}");

@@ -318,6 +318,7 @@ enum ReasonName {
     UnsafeName,
     Protocol,
     TargetExists,
+    NoPath,
 }
 
 impl ReasonName {
@@ -332,6 +333,7 @@ impl ReasonName {
             Self::UnsafeName => Reason::UnsafeName,
             Self::Protocol => Reason::Protocol,
             Self::TargetExists => Reason::TargetExists,
+            Self::NoPath => Reason::NoPath,
         }
     }
 }

@@ -96,7 +96,11 @@ fn replies() -> Vec<(String, Reply)> {
         ("paired", paired(Vec::new())),
         ("paired with servers for ICE", paired(servers.clone())),
         ("claimed", claimed(Vec::new())),
-        ("claimed with servers for ICE", claimed(servers)),
+        ("claimed with servers for ICE", claimed(servers.clone())),
+        (
+            "servers for ICE",
+            Reply::IceServers { room: RoomId::from_256_bits([0xcd; 32]), ice_servers: servers },
+        ),
         ("joined", Reply::Joined { room: RoomId::from_256_bits([0xcd; 32]), token: token() }),
         ("rejoined", Reply::Rejoined { room: room(), received: 3 }),
         ("message", Reply::Message { room: room(), number: 2, body: body(b"hello") }),
