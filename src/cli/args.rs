@@ -63,7 +63,7 @@ pub(crate) struct General {
 
     /// Proxy to reach servers through: `http://host:3128`, `socks5h://host:1080`, or `none`.
     ///
-    /// Without it those of HTTPS_PROXY, ALL_PROXY and NO_PROXY, though never for this machine or
+    /// Without it those of `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`, though never for this machine or
     /// private networks. Also `proxy = "..."` in the configuration file.
     #[arg(long, global = true, value_name = "URL", env = "P2PSHARE_PROXY", hide_env_values = true)]
     pub(crate) proxy: Option<ProxyUrl>,

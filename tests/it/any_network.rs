@@ -108,10 +108,10 @@ fn path(finished: &Finished) -> String {
 fn has_straight_path(left: Site, right: Site) -> bool {
     let both = [left, right];
     let is_symmetric = both.contains(&Site::Symmetric);
-    let others = both.iter().filter(|site| **site != Site::Symmetric);
+    let mut others = both.iter().filter(|site| **site != Site::Symmetric);
     let lets_anybody_in = |site: &Site| matches!(site, Site::Open | Site::Cone);
     !both.iter().any(|site| matches!(site, Site::UdpBlocked | Site::WebOnly))
-        && (!is_symmetric || others.map(lets_anybody_in).any(|it| it))
+        && (!is_symmetric || others.any(lets_anybody_in))
 }
 
 /// One cell of the matrix: whatever the sites, bytes arrive; where a straight path exists it is

@@ -6,7 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::namespace::Network;
+use crate::namespace::{Network, on};
 
 /// What stands between a machine and the internet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +73,7 @@ impl Internet {
             if family == Family::V6 {
                 let route = ["route", "add", &prefix(number), "via", &outer(family, number)];
                 let others = outside.iter().chain([&server]).filter(|other| **other != gateway);
-                others.for_each(|other| network.on(other, &route));
+                others.for_each(|other| on(other, &route));
             }
         }
         let [left, right] = machines.try_into().ok()?;
@@ -100,10 +100,10 @@ impl Internet {
     pub(crate) fn readdress(&self, machine: &str) {
         let number = if machine == self.left { 1 } else { 2 };
         let gateway = format!("192.168.{number}.1");
-        self.network.on(machine, &["addr", "flush", "dev", "eth0"]);
+        on(machine, &["addr", "flush", "dev", "eth0"]);
         let address = format!("192.168.{number}.77/24");
-        self.network.on(machine, &["addr", "add", &address, "dev", "eth0"]);
-        self.network.on(machine, &["route", "add", "default", "via", &gateway]);
+        on(machine, &["addr", "add", &address, "dev", "eth0"]);
+        on(machine, &["route", "add", "default", "via", &gateway]);
     }
 
     fn in_front_of(&self, machine: &str) -> &str {
@@ -119,7 +119,7 @@ fn public(network: &mut Network, family: Family, addresses: &[&str]) -> String {
     };
     let addresses: Vec<_> = addresses.iter().map(|it| format!("{it}/{length}")).collect();
     let machine = network.machine(&addresses.iter().map(String::as_str).collect::<Vec<_>>());
-    network.on(&machine, &["route", "add", all, "dev", "eth0"]);
+    on(&machine, &["route", "add", all, "dev", "eth0"]);
     machine
 }
 

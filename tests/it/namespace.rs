@@ -90,27 +90,22 @@ impl Network {
         let (length, flags): (_, &[&str]) =
             if own.contains(':') { ("64", &["nodad"]) } else { ("24", &[]) };
         let peer = ["peer", "name", "eth0", "netns", &name];
-        self.on(gateway, &[&["link", "add", "inside", "type", "veth"][..], &peer].concat());
+        on(gateway, &[&["link", "add", "inside", "type", "veth"][..], &peer].concat());
         for (machine, device, address) in [(gateway, "inside", inner), (&name, "eth0", own)] {
-            self.on(machine, &["link", "set", device, "addrgenmode", "none"]);
-            self.on(machine, &["link", "set", device, "up"]);
+            on(machine, &["link", "set", device, "addrgenmode", "none"]);
+            on(machine, &["link", "set", device, "up"]);
             let address = format!("{address}/{length}");
-            self.on(machine, &[&["addr", "add", &address, "dev", device], flags].concat());
+            on(machine, &[&["addr", "add", &address, "dev", device], flags].concat());
         }
         // Without a link-local address it could not ask who has an IPv6 address for others.
         let link_local = format!("fe80::{}/64", self.machines.len());
-        self.on(gateway, &["addr", "add", &link_local, "dev", "eth0", "nodad"]);
-        self.on(gateway, &["addr", "add", "fe80::1/64", "dev", "inside", "nodad"]);
-        self.on(&name, &["route", "add", "default", "via", inner]);
+        on(gateway, &["addr", "add", &link_local, "dev", "eth0", "nodad"]);
+        on(gateway, &["addr", "add", "fe80::1/64", "dev", "inside", "nodad"]);
+        on(&name, &["route", "add", "default", "via", inner]);
         for switch in ["net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"] {
             must(&["netns", "exec", gateway, "sysctl", "-q", "-w", switch]);
         }
         name
-    }
-
-    /// Has `ip` do something on a machine.
-    pub(crate) fn on(&self, machine: &str, arguments: &[&str]) {
-        must(&[&["-n", machine][..], arguments].concat());
     }
 
     /// Takes a machine's cable out.
@@ -142,6 +137,11 @@ impl Drop for Network {
             }
         }
     }
+}
+
+/// Has `ip` do something on a machine.
+pub(crate) fn on(machine: &str, arguments: &[&str]) {
+    must(&[&["-n", machine][..], arguments].concat());
 }
 
 fn unused_name() -> String {
