@@ -116,6 +116,7 @@ pub use proto::{
     receiver::Conflict,
 };
 pub use session::{
+    doctor::{Finding, Verdict, doctor},
     event::{Answer, Complete, Event, Front, Interrupt, Question, Shown},
     meet::Wish,
     progress::Progress,

@@ -66,6 +66,10 @@ async fn run(cli: Cli, ui: &mut Ui) -> Result<(), Error> {
             Ok(())
         }
         Command::Transfers(what) => transfers(what, ui),
+        Command::Doctor => {
+            let (server, network) = reach(general)?;
+            p2pshare::doctor(server.as_ref(), &network, |finding| ui.finding(&finding)).await
+        }
     }
 }
 

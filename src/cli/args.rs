@@ -123,6 +123,8 @@ pub(crate) enum Command {
     Receive(ReceiveArgs),
     /// Print the tree digest of a file, as a transfer shows it.
     Hash(HashArgs),
+    /// Find out what works from here: server, UDP, NAT, relay, IPv6, clock, discovery, space.
+    Doctor,
     /// Show or throw away what interrupted transfers have left on this machine.
     #[command(subcommand)]
     Transfers(TransfersCommand),

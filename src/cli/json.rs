@@ -1,6 +1,8 @@
 //! Events as JSON, one object a line: `v` is the version of their form, `event` says which.
 
-use p2pshare::{Complete, Event, Left, Offer, Path, Progress, Question, Sample, Told};
+use p2pshare::{
+    Complete, Event, Finding, Left, Offer, Path, Progress, Question, Sample, Told, Verdict,
+};
 use serde_json::{Value, json};
 
 /// The form of all objects.
@@ -96,6 +98,24 @@ fn kind(offer: &Offer) -> &'static str {
 
 fn sample(sample: &Sample) -> Value {
     json!({ "count": sample.count, "paths": sample.paths })
+}
+
+/// What was found out about the network.
+pub(crate) fn finding(finding: &Finding) -> Value {
+    let verdict = match finding.verdict {
+        Verdict::Good => "good",
+        Verdict::Fair => "fair",
+        Verdict::Bad => "bad",
+    };
+    of(
+        "finding",
+        &json!({
+            "about": finding.about,
+            "verdict": verdict,
+            "message": finding.sentence,
+            "advice": finding.advice,
+        }),
+    )
 }
 
 /// What an interrupted transfer has left.

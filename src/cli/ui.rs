@@ -13,8 +13,8 @@ use indicatif::{
     HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle,
 };
 use p2pshare::{
-    Answer, Complete, Conflict, Event, Left, Offer, Path, Progress, Question, Sample, Shown, Told,
-    shown,
+    Answer, Complete, Conflict, Event, Finding, Left, Offer, Path, Progress, Question, Sample,
+    Shown, Told, Verdict, shown,
 };
 use tokio::sync::oneshot;
 
@@ -270,6 +270,22 @@ impl Ui {
         }
         err("hint: receiving the same into the same folder goes on with it; \
              `p2pshare transfers discard` throws it away");
+    }
+
+    /// Shows what was found out about the network.
+    pub(crate) fn finding(&self, finding: &Finding) {
+        if self.form == Form::Json {
+            return out(&json::finding(finding).to_string());
+        }
+        let mark = match finding.verdict {
+            Verdict::Good => "ok  ",
+            Verdict::Fair => "    ",
+            Verdict::Bad => "no  ",
+        };
+        out(&format!("{mark}{:<10} {}", finding.about, finding.sentence));
+        if let Some(advice) = finding.advice {
+            out(&format!("{:14} {advice}", ""));
+        }
     }
 
     /// Says what was thrown away.

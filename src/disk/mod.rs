@@ -17,3 +17,13 @@ pub mod source;
 pub mod staging;
 pub mod tree;
 pub mod writer;
+
+use std::path::Path;
+
+use cap_std::{ambient_authority, fs::Dir};
+
+/// Bytes that this user can still write below a folder, if that is known.
+#[must_use]
+pub fn free_space(folder: &Path) -> Option<u64> {
+    platform::free_space(&Dir::open_ambient_dir(folder, ambient_authority()).ok()?)
+}

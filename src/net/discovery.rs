@@ -81,6 +81,20 @@ fn random_label() -> String {
     format!("p2pshare-{}", HEXLOWER.encode(&random))
 }
 
+/// Whether this machine can take part in multicast DNS at all; whether the network passes it on
+/// shows only when somebody is looked for.
+///
+/// # Errors
+/// [`NoDiscovery`].
+pub fn works() -> Result<(), NoDiscovery> {
+    let daemon = ServiceDaemon::new()?;
+    let browsed = daemon.browse(SERVICE);
+    // The daemon's thread ends by itself.
+    let _ = daemon.shutdown();
+    browsed?;
+    Ok(())
+}
+
 /// The nameplates that others announce at this moment.
 pub async fn announced() -> HashSet<String> {
     let mut found = HashSet::new();

@@ -6,6 +6,7 @@
 //! * [`network`]: what of all this a session may use
 //! * [`dial`]: streams to servers
 //! * [`ice`], `relay`: STUN and TURN servers, and paths through the latter
+//! * [`probe`]: what a network lets through
 //! * [`sdp`], [`sockets`], [`zoned`], [`peer`], [`lane`]: a PeerConnection and its data channels
 
 pub mod dial;
@@ -16,6 +17,7 @@ pub mod interfaces;
 pub mod lane;
 pub mod network;
 pub mod peer;
+pub mod probe;
 mod relay;
 pub mod rendezvous;
 pub mod sdp;

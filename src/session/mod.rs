@@ -5,9 +5,11 @@
 //! * [`reunion`]: the connection, and those that follow it when it is lost
 //! * [`send`], [`receive`]: one loop each; what is to be done is decided by the machines
 //! * [`feed`]: from the sender's disk to a lane
+//! * [`doctor`]: what will work from here
 //! * [`event`], [`summary`], [`progress`]: what the user sees of it
 
 pub mod connect;
+pub mod doctor;
 pub mod event;
 pub mod feed;
 pub mod meet;
