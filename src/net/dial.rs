@@ -277,7 +277,9 @@ fn refused(proxy: String, error: &(dyn std::error::Error + 'static)) -> DialErro
     while let Some(source) = deepest.source() {
         deepest = source;
     }
-    if deepest.is::<io::Error>() {
+    // The error of SOCKS keeps to itself what it was made of.
+    let said = error.to_string();
+    if deepest.is::<io::Error>() || said.contains("underlying connection") {
         DialError::NoProxy(proxy, deepest.to_string())
     } else {
         DialError::ProxyRefuses(proxy, deepest.to_string())

@@ -45,9 +45,11 @@ impl World {
     fn start_server(&mut self) {
         let listen = self.url.replace("wss://", "");
         let stun = listen.replace(":443", ":3478");
+        let second = listen.replace("10:443", "11:444").replace("10]:443", "11]:444");
         let key = self.authority.with_file_name("key.pem");
         let arguments = [
             ["--turn-listen", &stun],
+            ["--second-address", &second],
             ["--tls-cert", self.authority.to_str().unwrap()],
             ["--tls-key", key.to_str().unwrap()],
         ];
@@ -190,6 +192,34 @@ fn a_straight_path_that_is_wanted_and_not_there_is_an_error_that_says_so() {
     let hint = receiver.event("error")["hint"].to_string();
     assert!(hint.contains("--transport"), "{hint}");
     sender.finish().expect(7);
+}
+
+#[test]
+fn the_doctor_names_what_stands_in_the_way() {
+    for (site, nat) in [
+        (Site::Open, "no NAT; what stands before this machine lets everybody in"),
+        (Site::Cone, "one address for all, and lets everybody in"),
+        (Site::PortRestricted, "one address for all, and lets in only answers"),
+        (Site::Symmetric, "another address for everybody"),
+        (Site::UdpBlocked, "UDP does not come through"),
+        (Site::WebOnly, "UDP does not come through"),
+    ] {
+        let Some(world) = World::new(site, Site::Open, Family::V4) else { return };
+        let start = world.scene.p2pshare(&world.scene.sender(), &["--json", "doctor"]);
+        let found = world.ours(start, &world.internet.left).start().finish().expect(0).events();
+        let about =
+            |about: &str| found.iter().filter(|it| it["about"] == about).collect::<Vec<_>>();
+        let said = |about: &str, text: &str| {
+            found
+                .iter()
+                .any(|it| it["about"] == about && it["message"].as_str().unwrap().contains(text))
+        };
+        assert!(said("nat", nat) || said("udp", nat), "{site:?}: {found:#?}");
+        let has_udp = !matches!(site, Site::UdpBlocked | Site::WebOnly);
+        assert_eq!(about("relay-udp")[0]["verdict"] == "good", has_udp, "{found:#?}");
+        assert_eq!(about("relay-tls")[0]["verdict"], "good", "{found:#?}");
+        assert_eq!(about("outlook")[0]["verdict"], "good");
+    }
 }
 
 // What happens in the middle.
