@@ -10,7 +10,9 @@ use std::{
 };
 
 use data_encoding::HEXLOWER;
-use mdns_sd::{ResolvedService, ScopedIp, ServiceDaemon, ServiceEvent, ServiceInfo};
+use mdns_sd::{
+    HostnameResolutionEvent, ResolvedService, ScopedIp, ServiceDaemon, ServiceEvent, ServiceInfo,
+};
 use tokio::{
     sync::mpsc,
     time::{Instant, timeout_at},
@@ -26,6 +28,9 @@ const NAMEPLATE: &str = "n";
 
 /// How long a sender listens for the nameplates of others before it picks its own.
 const LOOK_AROUND: Duration = Duration::from_millis(150);
+
+/// How long a name may take to resolve.
+const RESOLUTION: Duration = Duration::from_secs(2);
 
 /// Endpoints found that wait to be tried.
 const QUEUE: usize = 64;
@@ -79,6 +84,26 @@ fn random_label() -> String {
     // A constant label still works, unless two senders meet.
     let _ = getrandom::fill(&mut random);
     format!("p2pshare-{}", HEXLOWER.encode(&random))
+}
+
+/// The addresses behind a name under `.local`, with which browsers hide theirs; none when nobody
+/// answers to it within two seconds.
+pub async fn resolve(name: &str) -> Vec<IpAddr> {
+    let mut found = Vec::new();
+    let Ok(daemon) = ServiceDaemon::new() else { return found };
+    let deadline = Instant::now() + RESOLUTION;
+    if let Ok(events) = daemon.resolve_hostname(&format!("{name}."), None) {
+        while found.is_empty()
+            && let Ok(Ok(event)) = timeout_at(deadline, events.recv_async()).await
+        {
+            if let HostnameResolutionEvent::AddressesFound(_, addresses) = event {
+                found.extend(addresses.iter().map(ScopedIp::to_ip_addr));
+            }
+        }
+    }
+    // The daemon's thread ends by itself.
+    let _ = daemon.shutdown();
+    found
 }
 
 /// Whether this machine can take part in multicast DNS at all; whether the network passes it on
@@ -194,5 +219,30 @@ fn is_link_local(address: &SocketAddr) -> bool {
     match address.ip() {
         IpAddr::V4(v4) => v4.is_link_local(),
         IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_name_that_somebody_answers_to_is_resolved() {
+        let name = "0b5e1f0a-6c1d-4f4e-9d5c-3f2a1b0c9d8e.local";
+        let daemon = ServiceDaemon::new().unwrap();
+        let service = "_p2pshare-test._udp.local.";
+        let host = format!("{name}.");
+        let info = ServiceInfo::new(service, "test", &host, "192.0.2.7", 9, None).unwrap();
+        daemon.register(info).unwrap();
+        // The name is its own only after a while of asking whether it is anybody's.
+        for _ in 0..20 {
+            let found = resolve(name).await;
+            if !found.is_empty() {
+                assert_eq!(found, ["192.0.2.7".parse::<IpAddr>().unwrap()]);
+                let _ = daemon.shutdown();
+                return;
+            }
+        }
+        panic!("nobody answers");
     }
 }

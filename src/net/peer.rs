@@ -15,7 +15,7 @@ use std::{
 use async_trait::async_trait;
 use rtc::ice::mdns::MulticastDnsMode;
 use sha2::{Digest, Sha256};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use webrtc::{
     data_channel::{DataChannel, RTCDataChannelInit},
     peer_connection::{
@@ -27,7 +27,7 @@ use webrtc::{
 };
 
 use super::{
-    interfaces,
+    discovery, interfaces,
     lane::{LaneReceiver, LaneSender, lane},
     network::{Routes, Transport},
     relay::{RelayEvent, Relays},
@@ -56,6 +56,9 @@ const CHECKS: u16 = 500;
 const DISCONNECTED_AFTER: Duration = Duration::from_secs(5);
 const FAILED_AFTER: Duration = Duration::from_secs(5);
 const KEEPALIVE: Duration = Duration::from_secs(1);
+
+/// Names of a peer that are resolved.
+const MOST_NAMES: usize = 4;
 
 /// A relayed pair is taken when no direct one was found for this long.
 const RELAY_PATIENCE: Duration = Duration::from_millis(100);
@@ -110,6 +113,8 @@ pub struct Peer {
     events: mpsc::UnboundedReceiver<PeerEvent>,
     relays: Relays,
     relay_events: mpsc::UnboundedReceiver<RelayEvent>,
+    /// How many more names of the peer are resolved.
+    names: Semaphore,
     /// Who is still looking for addresses: the library, and each relay.
     gathering: usize,
     /// The stand-in of the relay that the path leads through.
@@ -195,6 +200,7 @@ impl Peer {
             gathering: 1 + relays.stand_ins().len(),
             relays,
             relay_events,
+            names: Semaphore::new(MOST_NAMES),
             relay_in_use: None,
         };
         Ok((peer, channels, [give_control, give_data]))
@@ -211,16 +217,27 @@ impl Peer {
 
     /// Takes an address of the peer; one that the library cannot use is passed over.
     pub async fn add_candidate(&self, candidate: &Candidate) {
-        self.relays.peer(candidate);
-        let init = RTCIceCandidateInit {
-            candidate: sdp::render_candidate(candidate),
-            sdp_mid: Some("0".to_owned()),
-            sdp_mline_index: Some(0),
-            ..Default::default()
-        };
-        if let Err(error) = self.connection.add_ice_candidate(init).await {
-            tracing::debug!(%error, "candidate");
+        if let CandidateHost::Mdns(name) = &candidate.host {
+            return self.resolve(name.clone(), candidate.clone());
         }
+        self.relays.peer(candidate);
+        add(&*self.connection, candidate).await;
+    }
+
+    /// Finds out what is behind a name, and takes the addresses.
+    fn resolve(&self, name: String, candidate: Candidate) {
+        // Each makes this machine ask its network; a browser has one or two.
+        let Ok(permit) = self.names.try_acquire() else { return };
+        permit.forget();
+        let (connection, relays) = (self.connection.clone(), self.relays.clone());
+        tokio::spawn(async move {
+            for address in discovery::resolve(&name).await {
+                let host = CandidateHost::Address(address);
+                let candidate = Candidate { host, ..candidate.clone() };
+                relays.peer(&candidate);
+                add(&*connection, &candidate).await;
+            }
+        });
     }
 
     /// The next thing that happens to it.
@@ -299,6 +316,18 @@ impl Peer {
     }
 }
 
+async fn add(connection: &dyn PeerConnection, candidate: &Candidate) {
+    let init = RTCIceCandidateInit {
+        candidate: sdp::render_candidate(candidate),
+        sdp_mid: Some("0".to_owned()),
+        sdp_mline_index: Some(0),
+        ..Default::default()
+    };
+    if let Err(error) = connection.add_ice_candidate(init).await {
+        tracing::debug!(%error, "candidate");
+    }
+}
+
 async fn close(connection: Arc<dyn PeerConnection>) {
     if let Err(error) = connection.close().await {
         tracing::debug!(%error, "close");
@@ -327,7 +356,7 @@ fn settings() -> SettingEngine {
         .with_srflx_acceptance_min_wait(Some(Duration::ZERO))
         .with_prflx_acceptance_min_wait(Some(Duration::ZERO))
         .with_relay_acceptance_min_wait(Some(RELAY_PATIENCE))
-        // Both ends name their addresses; only a browser hides them behind mDNS names.
+        // This end names its addresses; a browser's names are resolved by `discovery`.
         .with_multicast_dns_mode(MulticastDnsMode::Disabled)
         .with_include_loopback_candidate(true)
         .with_sctp_max_receive_buffer_size(fitting_window())

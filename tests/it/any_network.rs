@@ -306,6 +306,19 @@ fn a_cable_that_is_out_for_a_while_costs_no_byte() {
 }
 
 #[test]
+fn a_laptop_that_sleeps_in_the_middle_goes_on_when_it_wakes() {
+    for hundredths in SEEDS {
+        let Some(world) = World::new(Site::PortRestricted, Site::Cone, Family::V4) else { return };
+        let mut transfer = Transfer::start(&world);
+        transfer.reach(hundredths);
+        transfer.receiver.signal("STOP");
+        transfer.sender.event("reconnecting");
+        transfer.receiver.signal("CONT");
+        assert!(paths(&transfer.complete(&world)).len() >= 2);
+    }
+}
+
+#[test]
 fn a_relay_that_restarts_in_the_middle_costs_no_byte() {
     for hundredths in SEEDS {
         let Some(mut world) = World::new(Site::UdpBlocked, Site::Symmetric, Family::V4) else {
