@@ -117,7 +117,10 @@ fn the_server_of_an_honest_run_learns_nothing() {
     assert!(is("allocate") == 1 && is("claimed") == 1 && is("paired") == 1, "{record:#?}");
     let mut sealed = [0, 0];
     for (way, value) in &record {
-        holds_no_secret(value.to_string().as_bytes());
+        let mut said = value.clone();
+        // That is what the server itself says, of itself.
+        said.as_object_mut().unwrap().remove("ice_servers");
+        holds_no_secret(said.to_string().as_bytes());
         let Some(body) = body(value) else { continue };
         holds_no_secret(&body);
         if let Ok(Pairing::Sealed(bytes)) = Pairing::from_wire(&body) {
