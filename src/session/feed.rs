@@ -9,14 +9,17 @@ use std::{
         mpsc as queue,
     },
     thread,
+    time::{Duration, Instant},
 };
 
 use bytes::BytesMut;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
+    time::sleep,
 };
 
+use super::flight::Flight;
 use crate::{
     disk::source::{Chunk, ChunkReader, Frames, Source, SourceError},
     net::lane::{Closed, LaneSender},
@@ -29,6 +32,12 @@ use crate::{
 
 /// Frames read ahead of the lane: 2 MiB.
 const READ_AHEAD: usize = 32;
+
+/// The most bytes that a lane may have under way.
+const MOST_UNDER_WAY: u64 = 2 * 1024 * 1024;
+
+/// How soon it is looked again whether the lane has place: the least that the timer knows.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// Reports that are taken together.
 const BATCH: usize = 256;
@@ -90,7 +99,8 @@ impl Feed {
         let read = move || read(&source, &waiting, longest, &give, &report);
         let thread = thread::Builder::new().name("reader".to_owned()).spawn(read);
         thread.expect("the system has a thread to give");
-        let sender = Sender { lane, granted, sent: sent.clone() };
+        let flight = Flight::new(MOST_UNDER_WAY, Instant::now());
+        let sender = Sender { lane, flight, granted, sent: sent.clone(), handed: 0 };
         Self { jobs, credit, sent, reports, task: tokio::spawn(sender.run(pieces)) }
     }
 
@@ -187,8 +197,11 @@ fn carry_out(
 
 struct Sender {
     lane: LaneSender,
+    flight: Flight,
     granted: watch::Receiver<u64>,
     sent: Arc<AtomicU64>,
+    /// Bytes handed to the lane, with everything around the payload.
+    handed: u64,
 }
 
 impl Sender {
@@ -205,9 +218,25 @@ impl Sender {
         if payload > 0 {
             self.granted.wait_for(|limit| *limit >= total).await.map_err(|_| Closed)?;
         }
+        let length = frame.len() as u64;
+        self.place_for(length).await;
         self.lane.send(frame).await?;
+        self.handed += length;
+        self.flight.sent(self.handed, Instant::now());
         self.sent.store(total, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Waits until the line has place for so many bytes.
+    async fn place_for(&mut self, bytes: u64) {
+        loop {
+            let under_way = self.lane.outstanding().await as u64;
+            self.flight.delivered(self.handed.saturating_sub(under_way), Instant::now());
+            if self.flight.admits(bytes, under_way) {
+                return;
+            }
+            sleep(LOOK_AGAIN).await;
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! * [`signalling`], [`connect`]: from there to open, bound lanes
 //! * [`reunion`]: the connection, and those that follow it when it is lost
 //! * [`send`], [`receive`]: one loop each; what is to be done is decided by the machines
-//! * [`feed`]: from the sender's disk to a lane
+//! * [`feed`]: from the sender's disk to a lane; [`flight`]: how much may be on its way
 //! * [`doctor`]: what will work from here
 //! * [`event`], [`summary`], [`progress`]: what the user sees of it
 
@@ -12,6 +12,7 @@ pub mod connect;
 pub mod doctor;
 pub mod event;
 pub mod feed;
+pub mod flight;
 pub mod meet;
 pub mod progress;
 pub mod receive;

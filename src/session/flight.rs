@@ -1,0 +1,338 @@
+//! How many bytes may be on their way: as many as the line holds, and little more. What is beyond
+//! that only waits in somebody's queue, and where the queue is full it is lost; SCTP as it is
+//! implemented takes very long to repair such a loss.
+//!
+//! The line is measured as BBR does (draft-ietf-ccwg-bbr): the highest rate at which bytes were
+//! acknowledged of late, and the shortest time that one took. Their product is what the line
+//! holds. A fixed time's worth on top of it lets the rate rise when the line has become faster, and
+//! covers what the two machines need for themselves.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+/// The window at first, and the least: one frame is on its way, and the next one ready.
+const LEAST: u64 = 128 * 1024;
+
+/// What may wait beyond what the line holds, in time, beside an eighth of the line's own.
+const EXTRA: Duration = Duration::from_millis(6);
+
+/// A wait that is longer by this much, and by an eighth, is a sign that the line is full.
+const SIGN: Duration = Duration::from_millis(4);
+
+/// A round is at least so long: shorter ones measure only how processes are scheduled.
+const SHORTEST_ROUND: Duration = Duration::from_millis(10);
+
+/// Rounds whose highest rate counts.
+const ROUNDS: usize = 10;
+
+/// Rounds in which the rate may stay what it was until the line counts as full.
+const FLAT_ROUNDS: u32 = 3;
+
+/// How long the shortest time is believed: a route may change.
+const BELIEVED: Duration = Duration::from_secs(15);
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Flight {
+    most: u64,
+    window: u64,
+    phase: Phase,
+    delivered: u64,
+    /// What was sent in all, and when it was that much.
+    marks: VecDeque<(u64, Instant)>,
+    round: Round,
+    rates: VecDeque<u64>,
+    shortest: Option<(Duration, Instant)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// The window grows, as long as the rate does; then it settles for a round, since what is
+    /// acknowledged in the first one was sent before.
+    Startup { best: u64, flat: u32, settles: bool },
+    /// The window is what the line holds.
+    Steady,
+    /// The window is smaller for a round, which shows the shortest time anew.
+    Emptying,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Round {
+    start: Instant,
+    delivered: u64,
+    /// It is over when this much is delivered.
+    end: u64,
+    shortest: Option<Duration>,
+    /// What was acknowledged last in it took so long.
+    last: Duration,
+    /// The window was in the way: it is the line that was measured.
+    held_back: bool,
+}
+
+impl Round {
+    fn new(start: Instant, delivered: u64, end: u64) -> Self {
+        Self { start, delivered, end, shortest: None, last: Duration::ZERO, held_back: false }
+    }
+}
+
+impl Flight {
+    /// A line of which nothing is known; the window will never be larger than this many bytes.
+    #[must_use]
+    pub fn new(most: u64, now: Instant) -> Self {
+        Self {
+            most,
+            window: LEAST.min(most),
+            phase: Phase::Startup { best: 0, flat: 0, settles: false },
+            delivered: 0,
+            marks: VecDeque::new(),
+            round: Round::new(now, 0, 0),
+            rates: VecDeque::new(),
+            shortest: None,
+        }
+    }
+
+    /// Whether so many bytes may be sent, when so many are on their way; one message always may.
+    pub fn admits(&mut self, bytes: u64, under_way: u64) -> bool {
+        let admitted = under_way == 0 || under_way.saturating_add(bytes) <= self.window;
+        self.round.held_back |= !admitted;
+        admitted
+    }
+
+    /// So many bytes have been sent in all.
+    pub fn sent(&mut self, total: u64, now: Instant) {
+        self.marks.push_back((total, now));
+    }
+
+    /// So many bytes have been delivered in all.
+    pub fn delivered(&mut self, total: u64, now: Instant) {
+        self.delivered = self.delivered.max(total);
+        while let Some((_, at)) = self.marks.front().filter(|(sent, _)| *sent <= self.delivered) {
+            self.took(now.saturating_duration_since(*at), now);
+            self.marks.pop_front();
+        }
+        let elapsed = now.saturating_duration_since(self.round.start);
+        if self.delivered >= self.round.end && elapsed >= SHORTEST_ROUND {
+            self.end_round(elapsed, now);
+        }
+    }
+
+    fn took(&mut self, time: Duration, now: Instant) {
+        let shortest = self.round.shortest.map_or(time, |shortest| shortest.min(time));
+        self.round.shortest = Some(shortest);
+        self.round.last = time;
+        if self.shortest.is_none_or(|(shortest, _)| time <= shortest) {
+            self.shortest = Some((time, now));
+        }
+    }
+
+    fn end_round(&mut self, elapsed: Duration, now: Instant) {
+        let Round { delivered, shortest, last, held_back, .. } = self.round;
+        let rate = per_second(self.delivered - delivered, elapsed);
+        // A round in which there was too little to send says nothing against the line.
+        if held_back || rate > self.rate() {
+            self.rates.push_back(rate);
+            if self.rates.len() > ROUNDS {
+                self.rates.pop_front();
+            }
+        }
+        if held_back {
+            self.next_phase(rate, shortest, last, now);
+        }
+        let sent = self.marks.back().map_or(self.delivered, |(total, _)| *total);
+        self.round = Round::new(now, self.delivered, sent);
+    }
+
+    fn next_phase(&mut self, rate: u64, shortest: Option<Duration>, last: Duration, now: Instant) {
+        let Some((line, measured)) = self.shortest else { return };
+        let waits = last > line + line / 8 + SIGN;
+        self.phase = match self.phase {
+            Phase::Startup { best, flat, settles: true } if !waits => {
+                Phase::Startup { best, flat, settles: false }
+            }
+            Phase::Startup { best, .. } if rate >= best + best / 8 && !waits => {
+                Phase::Startup { best: rate, flat: 0, settles: true }
+            }
+            Phase::Startup { best, flat, .. } if flat + 1 < FLAT_ROUNDS && !waits => {
+                Phase::Startup { best, flat: flat + 1, settles: true }
+            }
+            Phase::Steady if now.saturating_duration_since(measured) > BELIEVED => Phase::Emptying,
+            Phase::Emptying => {
+                self.shortest = shortest.map(|shortest| (shortest, now));
+                Phase::Steady
+            }
+            Phase::Startup { .. } | Phase::Steady => Phase::Steady,
+        };
+        let line = self.shortest.map_or(line, |(line, _)| line);
+        let window = match self.phase {
+            Phase::Startup { settles: false, .. } => self.window,
+            Phase::Startup { .. } => self.window + self.window / 2,
+            Phase::Steady => in_time(self.rate(), line + line / 8 + EXTRA),
+            Phase::Emptying => in_time(self.rate(), line * 7 / 8),
+        };
+        self.window = window.clamp(LEAST.min(self.most), self.most);
+    }
+
+    fn rate(&self) -> u64 {
+        self.rates.iter().copied().max().unwrap_or_default()
+    }
+}
+
+/// Bytes a second.
+fn per_second(bytes: u64, time: Duration) -> u64 {
+    let rate = u128::from(bytes) * 1_000_000_000 / time.as_nanos().max(1);
+    u64::try_from(rate).unwrap_or(u64::MAX)
+}
+
+fn in_time(rate: u64, time: Duration) -> u64 {
+    let bytes = u128::from(rate) * time.as_nanos() / 1_000_000_000;
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MESSAGE: u64 = 64 * 1024;
+    const MOST: u64 = 2 * 1024 * 1024;
+
+    /// A line with a rate, a delay both ways together and a queue without end.
+    struct Line {
+        rate: u64,
+        delay: Duration,
+        now: Instant,
+        /// When the line will have sent all it was given.
+        free: Instant,
+        /// What will be acknowledged, and when.
+        under_way: VecDeque<(u64, Instant)>,
+        sent: u64,
+        delivered: u64,
+        /// The longest that anything waited.
+        longest: Duration,
+    }
+
+    impl Line {
+        fn new(rate: u64, delay_ms: u64) -> Self {
+            let now = Instant::now();
+            Self {
+                rate,
+                delay: Duration::from_millis(delay_ms),
+                now,
+                free: now,
+                under_way: VecDeque::new(),
+                sent: 0,
+                delivered: 0,
+                longest: Duration::ZERO,
+            }
+        }
+
+        /// Sends as much as may be sent for a while.
+        fn run(&mut self, flight: &mut Flight, seconds: u64) {
+            let end = self.now + Duration::from_secs(seconds);
+            self.longest = Duration::ZERO;
+            while self.now < end {
+                while flight.admits(MESSAGE, self.sent - self.delivered) {
+                    self.sent += MESSAGE;
+                    flight.sent(self.sent, self.now);
+                    let nanoseconds = MESSAGE * 1_000_000_000 / self.rate;
+                    self.longest = self.longest.max(self.free.saturating_duration_since(self.now));
+                    self.free = self.free.max(self.now) + Duration::from_nanos(nanoseconds);
+                    self.under_way.push_back((self.sent, self.free + self.delay));
+                }
+                self.now += Duration::from_millis(1);
+                while let Some((sent, _)) = self.under_way.front().filter(|(_, at)| *at <= self.now)
+                {
+                    self.delivered = *sent;
+                    self.under_way.pop_front();
+                }
+                flight.delivered(self.delivered, self.now);
+            }
+        }
+    }
+
+    /// What share of a line is used, in hundredths, and the longest wait once it is known.
+    fn used(rate: u64, delay_ms: u64) -> (u64, Duration) {
+        let mut line = Line::new(rate, delay_ms);
+        let mut flight = Flight::new(MOST, line.now);
+        line.run(&mut flight, 3);
+        let before = line.delivered;
+        line.run(&mut flight, 40);
+        ((line.delivered - before) * 100 / (rate * 40), line.longest)
+    }
+
+    #[test]
+    fn lines_are_filled_and_little_waits() {
+        for (rate, delay_ms) in [
+            (1_250_000, 20),
+            (12_500_000, 1),
+            (12_500_000, 20),
+            (12_500_000, 100),
+            (100_000_000, 5),
+        ] {
+            let (share, longest) = used(rate, delay_ms);
+            assert!(share >= 95, "{rate} B/s, {delay_ms} ms: {share} %");
+            // One message takes its time on the line, too.
+            let message = Duration::from_nanos(MESSAGE * 1_000_000_000 / rate);
+            let allowed = EXTRA * 2 + message * 3 + Duration::from_millis(delay_ms) * 2 / 5;
+            assert!(longest <= allowed, "{rate} B/s, {delay_ms} ms: {longest:?}");
+        }
+    }
+
+    #[test]
+    fn a_home_lines_queue_does_not_overflow_while_the_line_is_measured() {
+        for (rate, delay_ms, queue) in [(12_500_000, 20, 256), (12_500_000, 100, 1_280)] {
+            let mut line = Line::new(rate, delay_ms);
+            let mut flight = Flight::new(MOST, line.now);
+            line.run(&mut flight, 10);
+            let waiting = in_time(rate, line.longest);
+            assert!(waiting <= queue * 1024, "{rate} B/s, {delay_ms} ms: {waiting} B");
+        }
+    }
+
+    #[test]
+    fn a_line_that_becomes_faster_or_longer_is_filled_again() {
+        let mut line = Line::new(2_000_000, 20);
+        let mut flight = Flight::new(MOST, line.now);
+        line.run(&mut flight, 5);
+        line.rate = 20_000_000;
+        line.run(&mut flight, 5);
+        let before = line.delivered;
+        line.run(&mut flight, 10);
+        assert!(line.delivered - before >= 180_000_000, "faster");
+        line.delay = Duration::from_millis(60);
+        line.run(&mut flight, 40);
+        let before = line.delivered;
+        line.run(&mut flight, 10);
+        assert!(line.delivered - before >= 180_000_000, "longer: {}", line.delivered - before);
+    }
+
+    #[test]
+    fn too_little_to_send_does_not_make_the_line_slow() {
+        let mut line = Line::new(12_500_000, 20);
+        let mut flight = Flight::new(MOST, line.now);
+        line.run(&mut flight, 5);
+        let window = flight.window;
+        for _ in 0..1_000 {
+            line.sent += 1_000;
+            flight.sent(line.sent, line.now);
+            line.now += Duration::from_millis(30);
+            line.delivered = line.sent;
+            line.under_way.clear();
+            flight.delivered(line.delivered, line.now);
+        }
+        assert_eq!(flight.window, window);
+    }
+
+    #[test]
+    fn one_message_always_may_and_the_window_has_an_end() {
+        let now = Instant::now();
+        let mut flight = Flight::new(MOST, now);
+        assert!(flight.admits(10 * MOST, 0));
+        assert!(!flight.admits(MOST, 1));
+        let mut line = Line::new(1_000_000_000, 50);
+        let mut flight = Flight::new(MOST, line.now);
+        line.run(&mut flight, 5);
+        assert_eq!(flight.window, MOST);
+    }
+}
