@@ -1,6 +1,6 @@
 //! The `webrtc` crate's runtime, with four things of ours: large socket buffers, without which
 //! the kernel drops packets, sockets on [link-local addresses](super::zoned), paths through
-//! [relays](super::relay), and a driver that hurries while a connection is being made.
+//! `relay`s, and a driver that hurries while a connection is being made.
 //!
 //! The crate's driver queues the SCTP INIT after it has polled its writes and then sleeps until
 //! the next ICE timer, up to 200 ms. Its sleeps are therefore kept short until the channels are
