@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, split};
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use turn_types::stun::message::Message;
 
 use self::relayed::Relayed;
@@ -27,6 +27,9 @@ mod relayed;
 
 /// How often what has expired is looked for.
 const SWEEP: Duration = Duration::from_secs(5);
+
+/// How soon a socket is read again that gave an error.
+const AFTER_ERROR: Duration = Duration::from_millis(1);
 
 /// How long a stream may be silent before it is looked whether it has an allocation.
 const SILENCE: Duration = Duration::from_secs(10);
@@ -111,8 +114,9 @@ impl Turn {
         let mut buffers = Buffers::default();
         loop {
             if let Err(error) = socket.receive(&mut buffers).await {
-                // An earlier datagram could not be delivered; the socket itself is well.
+                // An earlier datagram could not be delivered, or the network is down for a while.
                 tracing::trace!(%error, "nothing received");
+                sleep(AFTER_ERROR).await;
                 continue;
             }
             let deliveries = {
