@@ -39,7 +39,8 @@
 //! 2. [`proto::receiver`] looks what [`disk::sink`] and [`disk::staging`] have of the file, claims
 //!    that by its hashes, and wants the rest: it decides what is sent.
 //! 3. [`disk::source`] reads the byte into the tail of a frame and hashes it on the way, on a
-//!    thread; [`session::feed`] sends the frame on a [`net::lane`] as far as credit goes.
+//!    thread; [`session::carrier`] sends the frame on one of the [lanes](net::lane) as far as credit
+//!    goes, with a number by which [`proto::lanes`] puts it back into order at the other end.
 //! 4. [`session::receive`] hands it to [`proto::receiver`], which checks its place, and on to
 //!    [`disk::writer`], which writes and hashes it, on a thread.
 //! 5. When every chunk's hash and the file's digest fit ([`proto::digest`]) and the whole item is
@@ -76,6 +77,11 @@
 //! | What is never overwritten, and how? | anything, by a rename that does not replace | [`disk::sink`], `disk::platform` |
 //! | Who waits for whom at the end? | the receiver for the sender's close | [`proto::receiver`] |
 //! | What happens when the server goes or tampers? | open lanes do not care | [`session::signalling`] |
+//! | How many bytes are on their way? | what the line holds, measured | [`session::flight`] |
+//! | How many lanes are there? | one, and more while that is faster | [`session::growth`] |
+//! | What if a lane dies? | what it had goes over another, by number | [`proto::lanes`] |
+//! | How large are packets? | 1,280 bytes, or what a lane's first message has proved | `session::lanes` |
+//! | What limits a transfer? | what most of a second was spent waiting for | [`session::limits`] |
 //! | What is each failure called? | one table | [`error`] |
 //!
 //! # Round trips
@@ -112,14 +118,17 @@ pub use net::{
 };
 pub use proto::{
     code::{Code, Invitation},
+    limit::{Limit, What as LimitedBy},
     name::{Name, RelPath, shown},
     receiver::Conflict,
 };
 pub use session::{
+    carrier::Wishes,
     doctor::{Finding, Verdict, doctor},
     event::{Answer, Complete, Event, Front, Interrupt, Question, Shown},
+    growth::Connections,
     meet::Wish,
-    progress::Progress,
+    progress::{Lanes, Progress},
     receive::{Consent, Out, ReceiveOptions, receive},
     send::{SendOptions, What, send},
     summary::{Offer, Sample},

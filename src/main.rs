@@ -11,7 +11,7 @@ use cli::{
 };
 use p2pshare::{
     Authorities, Complete, Conflict, Consent, Dialer, Error, Event, Front, Interrupt, Invitation,
-    Network, Out, ReceiveOptions, Selection, SendOptions, ServerUrl, What, Wish,
+    Network, Out, ReceiveOptions, Selection, SendOptions, ServerUrl, What, Wish, Wishes,
 };
 use tokio::sync::{mpsc, watch};
 use tracing_subscriber::EnvFilter;
@@ -45,12 +45,13 @@ async fn run(cli: Cli, ui: &mut Ui) -> Result<(), Error> {
     let Cli { general, command } = cli;
     match command {
         Command::Send(send) => {
-            let options = send_options(send, reach(general)?)?;
+            let bwlimit = general.bwlimit;
+            let options = send_options(send, bwlimit, reach(general)?)?;
             follow(|front| p2pshare::send(options, front), ui).await
         }
         Command::Receive(receive) => {
-            let json = general.json;
-            let options = receive_options(receive, reach(general)?)?;
+            let (json, bwlimit) = (general.json, general.bwlimit);
+            let options = receive_options(receive, bwlimit, reach(general)?)?;
             if options.conflict.is_some() {
                 ui.do_not_ask_about_conflicts();
             }
@@ -103,9 +104,23 @@ fn transfers(what: TransfersCommand, ui: &mut Ui) -> Result<(), Error> {
 
 fn send_options(
     args: SendArgs,
+    bwlimit: Option<u64>,
     (server, network): (Option<ServerUrl>, Network),
 ) -> Result<SendOptions, Error> {
-    let SendArgs { paths, text, name, exclude, git, code, words, ttl, verify, patience } = args;
+    let SendArgs {
+        paths,
+        text,
+        name,
+        exclude,
+        git,
+        code,
+        words,
+        ttl,
+        verify,
+        patience,
+        connections,
+    } = args;
+    let wishes = Wishes { connections, bwlimit };
     let is_input = paths.iter().any(|path| path.as_os_str() == "-");
     let what = match text {
         Some(text) => What::Text(text),
@@ -116,11 +131,12 @@ fn send_options(
         None => What::Paths(Selection { paths, exclude, git }),
     };
     let wish = Wish { code, words: usize::from(words), ttl };
-    Ok(SendOptions { what, server, wish, verify, patience, network })
+    Ok(SendOptions { what, server, wish, verify, patience, network, wishes })
 }
 
 fn receive_options(
     args: ReceiveArgs,
+    bwlimit: Option<u64>,
     (server, network): (Option<ServerUrl>, Network),
 ) -> Result<ReceiveOptions, Error> {
     let invitation = args.code.map_or_else(ask_for_code, Ok)?;
@@ -149,6 +165,7 @@ fn receive_options(
         verify,
         patience,
         network,
+        bwlimit,
     })
 }
 

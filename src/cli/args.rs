@@ -3,7 +3,7 @@
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, value_parser};
-use p2pshare::{Code, IceUrl, Invitation, Name, Out, ProxyUrl, ServerUrl, Transport};
+use p2pshare::{Code, Connections, IceUrl, Invitation, Name, Out, ProxyUrl, ServerUrl, Transport};
 
 const ABOUT: &str = "Send files straight from one machine to another";
 
@@ -86,6 +86,14 @@ pub(crate) struct General {
     #[arg(long, global = true, visible_alias = "hide-progress")]
     pub(crate) no_progress: bool,
 
+    /// Use at most so many bytes a second, e.g. 500K, 2.5M, or 20mbit.
+    #[arg(long, global = true, value_name = "RATE", value_parser = parse_rate)]
+    pub(crate) bwlimit: Option<u64>,
+
+    /// Show what the network does, too: lanes, bytes on their way, round trip.
+    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    pub(crate) verbose: bool,
+
     /// Write diagnostics to standard error; codes and keys are not among them.
     #[arg(long, global = true, env = "P2PSHARE_LOG", value_name = "LEVEL")]
     pub(crate) log: Option<LogLevel>,
@@ -160,6 +168,10 @@ pub(crate) struct SendArgs {
     /// Leave out what git would ignore, and .git itself.
     #[arg(long)]
     pub(crate) git: bool,
+
+    /// How many connections to send over, 1 to 16; `auto` takes more while that is faster.
+    #[arg(long, default_value = "auto", value_parser = parse_connections, value_name = "N")]
+    pub(crate) connections: Connections,
 
     /// How long to wait for a receiver whose connection is lost, or that went away, e.g. 10m.
     #[arg(long, default_value = "10m", value_parser = parse_patience, value_name = "TIME")]
@@ -250,6 +262,39 @@ fn parse_ttl(text: &str) -> Result<Duration, String> {
     Ok(ttl)
 }
 
+fn parse_connections(text: &str) -> Result<Connections, String> {
+    match text.parse() {
+        Ok(count @ 1..=16) => Ok(Connections::Fixed(count)),
+        Err(_) if text == "auto" => Ok(Connections::Auto),
+        _ => Err("say auto, or a number from 1 to 16".to_owned()),
+    }
+}
+
+/// Bytes a second: a number with K, M or G, or with kbit, mbit or gbit; each a thousand of the one
+/// before.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a limit is a positive number, and need not be exact"
+)]
+fn parse_rate(text: &str) -> Result<u64, String> {
+    let wrong = || "a rate is a number with K, M or G (bytes), or kbit, mbit or gbit".to_owned();
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at_checked(end).ok_or_else(wrong)?;
+    let factor = match unit.to_ascii_lowercase().trim_end_matches("/s") {
+        "" | "b" => 1.0,
+        "k" | "kb" => 1e3,
+        "m" | "mb" => 1e6,
+        "g" | "gb" => 1e9,
+        "kbit" => 1e3 / 8.0,
+        "mbit" => 1e6 / 8.0,
+        "gbit" => 1e9 / 8.0,
+        _ => return Err(wrong()),
+    };
+    let rate = number.parse::<f64>().map_err(|_| wrong())? * factor;
+    if (1_000.0..1e15).contains(&rate) { Ok(rate as u64) } else { Err(wrong()) }
+}
+
 fn parse_patience(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|error| error.to_string())
 }
@@ -284,7 +329,8 @@ impl Cli {
 }
 
 /// Options whose value is the next argument, and that go with a code that stands alone.
-const WITH_VALUE: [&str; 15] = [
+const WITH_VALUE: [&str; 16] = [
+    "--bwlimit",
     "--proxy",
     "--tls-ca",
     "--server",

@@ -139,6 +139,13 @@ fn progressed(progress: &Progress) -> Value {
         "total": progress.total,
         "bytes_per_second": progress.rate.round(),
         "seconds_left": seconds_left,
+        "limited_by": progress.limit.map(|limit| limit.what.word()),
+        "limited_at": progress.limit.map(|limit| limit.end.label()),
+        "lanes": progress.lanes.map(|lanes| lanes.count),
+        "under_way": progress.lanes.map(|lanes| lanes.under_way),
+        "window": progress.lanes.map(|lanes| lanes.window),
+        "round_trip_seconds": progress.lanes.map(|lanes| lanes.round.as_secs_f64()),
+        "sent_again": progress.lanes.map(|lanes| lanes.again),
     })
 }
 

@@ -13,8 +13,8 @@ use indicatif::{
     HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle,
 };
 use p2pshare::{
-    Answer, Complete, Conflict, Event, Finding, Left, Offer, Path, Progress, Question, Sample,
-    Shown, Told, Verdict, shown,
+    Answer, Complete, Conflict, Event, Finding, Lanes, Left, Offer, Path, Progress, Question,
+    Sample, Shown, Told, Verdict, shown,
 };
 use tokio::sync::oneshot;
 
@@ -44,6 +44,8 @@ pub(crate) struct Ui {
     last_line: Option<Instant>,
     /// Whether it was said what is done about names that are taken.
     conflict_decided: bool,
+    /// Whether the figures of the network are shown, too.
+    verbose: bool,
 }
 
 impl Ui {
@@ -56,7 +58,8 @@ impl Ui {
             _ => Form::Lines,
         };
         let (bar, last_line) = (None, None);
-        Self { form, program: program(), bar, last_line, conflict_decided: false }
+        let (program, verbose) = (program(), general.verbose);
+        Self { form, program, bar, last_line, conflict_decided: false, verbose }
     }
 
     /// It was said what is done about names that are taken: nobody needs to be asked.
@@ -200,7 +203,7 @@ impl Ui {
     }
 
     fn progress(&mut self, progress: &Progress) {
-        let message = rate(progress);
+        let message = self.message(progress);
         if self.form == Form::Lines {
             let due = self.last_line.is_none_or(|last| last.elapsed() >= LINE_EVERY);
             if due && progress.done != progress.total && progress.rate > 0.0 {
@@ -217,6 +220,25 @@ impl Ui {
         bar.set_length(progress.total.max(progress.done));
         bar.set_position(progress.done);
         bar.set_message(message);
+    }
+
+    fn message(&self, progress: &Progress) -> String {
+        let mut message = rate(progress);
+        if let Some(limit) = progress.limit {
+            message.push_str(&format!(", limited by {limit}"));
+        }
+        if let Some(lanes) = progress.lanes.filter(|_| self.verbose) {
+            let Lanes { count, under_way, window, round, again } = lanes;
+            let (under_way, window) = (HumanBytes(under_way), HumanBytes(window));
+            let milliseconds = round.as_secs_f64() * 1_000.0;
+            message.push_str(&format!(
+                "; lanes: {count}, on the way: {under_way} of {window}, round trip: {milliseconds:.1} ms"
+            ));
+            if again > 0 {
+                message.push_str(&format!(", sent again: {again} times"));
+            }
+        }
+        message
     }
 
     fn finishing(&mut self) {

@@ -5,7 +5,8 @@
 //! * [`source`]: their chunks, and whether they changed meanwhile; also texts and streams
 //! * [`sink`]: where files land and how they get their names; `pipe`: the same for one stream
 //! * [`staging`], [`journal`], `registry`: what is there before that, and after an interruption
-//! * [`writer`]: the thread that writes and hashes what arrives
+//! * [`writer`]: the thread that writes and hashes what arrives; `writeback`: the one that flushes
+//!   early
 //! * `platform`: what each system does in its own way
 
 pub mod journal;
@@ -16,9 +17,14 @@ pub mod sink;
 pub mod source;
 pub mod staging;
 pub mod tree;
+mod writeback;
 pub mod writer;
 
-use std::path::Path;
+use std::{
+    path::Path,
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
 
 use cap_std::{ambient_authority, fs::Dir};
 
@@ -26,4 +32,37 @@ use cap_std::{ambient_authority, fs::Dir};
 #[must_use]
 pub fn free_space(folder: &Path) -> Option<u64> {
     platform::free_space(&Dir::open_ambient_dir(folder, ambient_authority()).ok()?)
+}
+
+/// What a thread has spent so far, for whoever wants to know what it is busy with.
+#[derive(Debug, Default)]
+pub struct Spent {
+    disk: AtomicU64,
+    hashing: AtomicU64,
+}
+
+impl Spent {
+    /// With files.
+    #[must_use]
+    pub fn disk(&self) -> Duration {
+        Duration::from_nanos(self.disk.load(Ordering::Relaxed))
+    }
+
+    /// Hashing.
+    #[must_use]
+    pub fn hashing(&self) -> Duration {
+        Duration::from_nanos(self.hashing.load(Ordering::Relaxed))
+    }
+
+    fn with_disk(&self, since: Instant) {
+        add(&self.disk, since);
+    }
+
+    fn with_hashing(&self, since: Instant) {
+        add(&self.hashing, since);
+    }
+}
+
+fn add(to: &AtomicU64, since: Instant) {
+    to.fetch_add(u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
 }

@@ -17,7 +17,7 @@ use std::{
 use cap_std::{ambient_authority, fs::Dir};
 use sha2::{Digest, Sha256};
 
-use super::{journal::Session, platform, staging::Staging};
+use super::{journal::Session, platform, staging::Staging, writeback::WriteBack};
 use crate::proto::{
     digest::{Hash, tree},
     frame::Reason,
@@ -169,6 +169,7 @@ pub struct Sink {
     staging: Option<Staging>,
     files: HashMap<FileId, Incoming>,
     handles: HashMap<FileId, File>,
+    write_back: WriteBack,
     items: HashMap<String, Landing>,
 }
 
@@ -229,6 +230,7 @@ impl Sink {
             staging: None,
             files: HashMap::new(),
             handles: HashMap::new(),
+            write_back: WriteBack::start(),
             items: HashMap::new(),
         })
     }
@@ -388,11 +390,16 @@ impl Sink {
     /// [`SinkError::Write`], for example when the disk is full.
     pub fn write(&mut self, part: &Part) -> Result<(), SinkError> {
         let Some(entry) = self.entry(part.file) else { return Ok(()) };
-        let written = self.handle(part.file, &entry).and_then(|file| {
-            platform::step("write")?;
-            platform::write_at(file, &part.bytes, part.position)
-        });
-        written.map_err(self.failed(&entry))
+        self.write_at(part, &entry).map_err(self.failed(&entry))
+    }
+
+    fn write_at(&mut self, part: &Part, entry: &Entry) -> io::Result<()> {
+        self.open_part(part.file, entry)?;
+        let file = self.handles.get(&part.file).ok_or(io::ErrorKind::NotFound)?;
+        platform::step("write")?;
+        platform::write_at(file, &part.bytes, part.position)?;
+        self.write_back.wrote(file, part.bytes.len() as u64);
+        Ok(())
     }
 
     fn entry(&self, file: FileId) -> Option<Entry> {
@@ -400,6 +407,11 @@ impl Sink {
     }
 
     fn handle(&mut self, file: FileId, entry: &Entry) -> io::Result<&File> {
+        self.open_part(file, entry)?;
+        self.handles.get(&file).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn open_part(&mut self, file: FileId, entry: &Entry) -> io::Result<()> {
         if !self.handles.contains_key(&file) {
             if self.handles.len() >= MOST_OPEN {
                 self.handles.clear();
@@ -407,7 +419,7 @@ impl Sink {
             let part = self.staging(entry.path.item())?.part(entry.path.as_str())?;
             self.handles.insert(file, part);
         }
-        self.handles.get(&file).ok_or_else(|| io::ErrorKind::NotFound.into())
+        Ok(())
     }
 
     /// Opens what there is of a file from before, for hashing.

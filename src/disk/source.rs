@@ -10,19 +10,21 @@ use std::{
     io::{self, Read},
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
-    time::UNIX_EPOCH,
+    time::{Instant, UNIX_EPOCH},
 };
 
 use bytes::{Bytes, BytesMut};
 use sha2::{Digest, Sha256};
 
 use super::{
+    Spent,
     platform::{self, Stamp},
     tree::{Found, Selection, Tree},
 };
 use crate::proto::{
     digest::{Hash, tree},
-    frame::{ChunkHash, DATA_TYPE, Frame, MAX_FRAME, RECORD_HEADER, record_header},
+    frame::{ChunkHash, DATA_TYPE, Frame, RECORD_HEADER, record_header},
+    lanes::{MAX_MESSAGE, Message, NUMBER},
     manifest::{Entry, FileId, Kind, Modified},
     name::{HostileName, Name},
 };
@@ -32,6 +34,9 @@ const SMALLEST_PART: usize = 4 * 1024;
 
 /// Hashes that one frame tells at most.
 const HASHES: usize = 1_000;
+
+/// Bytes before the records of a data frame, or the hashes.
+const HEADER: usize = NUMBER + DATA_TYPE.len();
 
 /// Bytes after which the hashes of what was read are told: the receiver can do nothing with a
 /// chunk before, and stops the sender when it holds too many.
@@ -316,7 +321,7 @@ impl<'a> ChunkReader<'a> {
     /// # Errors
     /// As [`ChunkReader::read`].
     pub fn hash(&mut self, id: FileId, entry: &Entry, chunk: u32) -> Result<Hash, SourceError> {
-        let mut nowhere = Frames::new(MAX_FRAME, |_, _| true);
+        let mut nowhere = Frames::new(MAX_MESSAGE, |_| true);
         match self.read(id, entry, chunk, &mut nowhere)? {
             Chunk::Read(chunk) => Ok(chunk.hash),
             Chunk::Ended(_) => Err(self.source.changed(entry)),
@@ -341,40 +346,51 @@ fn copy(chunk: &[u8]) -> impl FnMut(usize, &mut [u8]) -> io::Result<()> {
     }
 }
 
-/// Puts chunks into data frames, and their hashes into frames that follow. Where frames go is
-/// asked at each whether more are wanted; the number is that of its payload bytes.
+/// Puts chunks into data frames, and their hashes into frames that follow, each a message of a data
+/// lane with its number. Where they go is asked at each whether more are wanted.
 pub struct Frames<'a> {
-    give: Box<dyn FnMut(BytesMut, usize) -> bool + 'a>,
-    /// The longest frame, in bytes.
+    give: Box<dyn FnMut(Message) -> bool + 'a>,
+    /// The longest message, in bytes.
     longest: usize,
-    frame: BytesMut,
+    /// The number of the next one.
+    number: u64,
+    message: BytesMut,
     payload: usize,
     hashes: Vec<ChunkHash>,
     /// Bytes of chunks whose hashes are not told yet.
     untold: usize,
     wanted: bool,
+    spent: Option<&'a Spent>,
 }
 
 impl std::fmt::Debug for Frames<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Frames({} bytes)", self.frame.len())
+        write!(f, "Frames({} bytes)", self.message.len())
     }
 }
 
 impl<'a> Frames<'a> {
-    /// Frames of at most so many bytes.
+    /// Messages of at most so many bytes.
     #[must_use]
-    pub fn new(longest: usize, give: impl FnMut(BytesMut, usize) -> bool + 'a) -> Self {
-        let least = DATA_TYPE.len() + RECORD_HEADER + 1;
+    pub fn new(longest: usize, give: impl FnMut(Message) -> bool + 'a) -> Self {
+        let least = HEADER + RECORD_HEADER + 1;
         Self {
             give: Box::new(give),
-            longest: longest.clamp(least, MAX_FRAME),
-            frame: BytesMut::new(),
+            longest: longest.clamp(least, MAX_MESSAGE),
+            number: 0,
+            message: BytesMut::new(),
             payload: 0,
             hashes: Vec::new(),
             untold: 0,
             wanted: true,
+            spent: None,
         }
+    }
+
+    /// The same, and what reading takes is added up.
+    #[must_use]
+    pub fn measured(self, spent: &'a Spent) -> Self {
+        Self { spent: Some(spent), ..self }
     }
 
     /// Whether anybody takes the frames.
@@ -395,17 +411,21 @@ impl<'a> Frames<'a> {
         let mut offset = 0;
         while offset < length {
             let part = self.room(length - offset);
-            let begin = self.frame.len();
+            let begin = self.message.len();
             let place = u32::try_from(offset).unwrap_or(u32::MAX);
-            self.frame.extend_from_slice(&record_header(file, chunk, place, part));
-            let payload = self.frame.len();
-            self.frame.resize(payload + part, 0);
-            let bytes = self.frame.get_mut(payload..).unwrap_or_default();
+            self.message.extend_from_slice(&record_header(file, chunk, place, part));
+            let payload = self.message.len();
+            self.message.resize(payload + part, 0);
+            let bytes = self.message.get_mut(payload..).unwrap_or_default();
+            let started = Instant::now();
             if let Err(error) = read(offset, bytes) {
-                self.frame.truncate(begin);
+                self.message.truncate(begin);
                 return Err(error);
             }
+            self.spent.into_iter().for_each(|spent| spent.with_disk(started));
+            let started = Instant::now();
             hasher.update(bytes);
+            self.spent.into_iter().for_each(|spent| spent.with_hashing(started));
             self.payload += part;
             self.untold += part;
             offset += part;
@@ -415,19 +435,20 @@ impl<'a> Frames<'a> {
 
     /// Bytes of a chunk's rest that go into the frame at hand, or a new one.
     fn room(&mut self, rest: usize) -> usize {
-        let left = self.longest.saturating_sub(self.frame.len() + RECORD_HEADER);
-        if self.frame.is_empty() || left < rest.min(SMALLEST_PART) {
-            self.end_frame();
-            self.frame.reserve(self.longest.min(DATA_TYPE.len() + RECORD_HEADER + rest));
-            self.frame.extend_from_slice(&DATA_TYPE);
+        let left = self.longest.saturating_sub(self.message.len() + RECORD_HEADER);
+        if self.message.is_empty() || left < rest.min(SMALLEST_PART) {
+            self.end_message();
+            self.message.reserve(self.longest.min(HEADER + RECORD_HEADER + rest));
+            self.message.extend_from_slice(&self.number.to_be_bytes());
+            self.message.extend_from_slice(&DATA_TYPE);
         }
-        rest.min(self.longest - self.frame.len() - RECORD_HEADER)
+        rest.min(self.longest - self.message.len() - RECORD_HEADER)
     }
 
     /// Tells a hash, after the chunk.
     pub fn hash(&mut self, hash: ChunkHash) {
         self.hashes.push(hash);
-        let full = self.hashes.len() >= HASHES.min((self.longest - 2) / 40);
+        let full = self.hashes.len() >= HASHES.min((self.longest - HEADER) / 40);
         if full || self.untold >= UNTOLD {
             self.flush();
         }
@@ -435,18 +456,22 @@ impl<'a> Frames<'a> {
 
     /// Gives away everything that there is.
     pub fn flush(&mut self) {
-        self.end_frame();
+        self.end_message();
         self.untold = 0;
         if !self.hashes.is_empty() {
             let hashes = Frame::Hashes(std::mem::take(&mut self.hashes)).to_wire();
-            self.wanted &= (self.give)(BytesMut::from(hashes.as_slice()), 0);
+            self.message.extend_from_slice(&self.number.to_be_bytes());
+            self.message.extend_from_slice(&hashes);
+            self.end_message();
         }
     }
 
-    fn end_frame(&mut self) {
-        if !self.frame.is_empty() {
-            let payload = std::mem::take(&mut self.payload);
-            self.wanted &= (self.give)(self.frame.split(), payload);
+    fn end_message(&mut self) {
+        if !self.message.is_empty() {
+            let payload = std::mem::take(&mut self.payload) as u64;
+            let message = Message { number: self.number, bytes: self.message.split(), payload };
+            self.number += 1;
+            self.wanted &= (self.give)(message);
         }
     }
 }
@@ -511,12 +536,16 @@ mod tests {
     fn read_all(source: &Source, entries: &[Entry], longest: usize) -> (Vec<Vec<u8>>, usize) {
         let mut files = vec![Vec::new(); entries.len()];
         let (mut frames, mut hashes) = (0, Vec::new());
-        let mut take = Frames::new(longest, |frame, payload| {
-            assert!(frame.len() <= longest);
-            match Frame::from_wire(&Bytes::from(frame)).unwrap() {
+        let mut numbers = 0..;
+        let mut take = Frames::new(longest, |Message { number, bytes, payload }| {
+            assert!(bytes.len() <= longest);
+            assert_eq!(Some(number), numbers.next());
+            assert_eq!(bytes[..NUMBER], number.to_be_bytes());
+            match Frame::from_wire(&Bytes::from(bytes).slice(NUMBER..)).unwrap() {
                 Some(Frame::Data(records)) => {
                     frames += 1;
-                    assert_eq!(records.iter().map(|r| r.bytes.len()).sum::<usize>(), payload);
+                    let sum = records.iter().map(|r| r.bytes.len() as u64).sum::<u64>();
+                    assert_eq!(sum, payload);
                     for record in records {
                         files[record.file.0 as usize].extend_from_slice(&record.bytes);
                     }
@@ -545,10 +574,10 @@ mod tests {
 
     #[test]
     fn a_file_comes_whole_and_in_order() {
-        for size in [0, 1, 65_518, 256 * 1024 - 1, 256 * 1024, 256 * 1024 + 1, 700_000] {
+        for size in [0, 1, 65_510, 256 * 1024 - 1, 256 * 1024, 256 * 1024 + 1, 700_000] {
             let (_folder, path, bytes) = file_of(size);
             let (source, entries) = source(&path);
-            for longest in [MAX_FRAME, 16 * 1024, 1500] {
+            for longest in [MAX_MESSAGE, 16 * 1024, 1500] {
                 assert_eq!(read_all(&source, &entries, longest).0[0], bytes);
             }
             source.check_unchanged(FileId(0), &entries[0]).unwrap();
@@ -564,7 +593,7 @@ mod tests {
             std::fs::write(root.join(format!("{file:03}")), vec![file; 1000]).unwrap();
         }
         let (source, entries) = source(&root);
-        let (files, frames) = read_all(&source, &entries, MAX_FRAME);
+        let (files, frames) = read_all(&source, &entries, MAX_MESSAGE);
         assert!(files[1..].iter().zip(0..).all(|(bytes, file)| *bytes == vec![file; 1000]));
         assert_eq!(frames, 2);
     }
@@ -577,7 +606,7 @@ mod tests {
         let entry = crate::proto::manifest::tests::entry(Kind::Stream, "stream", 0);
         let mut reader = ChunkReader::new(&source);
         let mut read = |chunk| {
-            let mut nowhere = Frames::new(MAX_FRAME, |_, _| true);
+            let mut nowhere = Frames::new(MAX_MESSAGE, |_| true);
             reader.read(FileId(0), &entry, chunk, &mut nowhere).unwrap()
         };
         let first = read(0);

@@ -7,14 +7,16 @@ use std::{
     fs::File,
     io::{self, Write},
     path::PathBuf,
-    sync::mpsc,
+    sync::{Arc, mpsc},
     thread::{self, JoinHandle},
+    time::Instant,
 };
 
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{
+    Spent,
     journal::Session,
     pipe::Pipe,
     platform,
@@ -89,6 +91,7 @@ pub enum Report {
 #[derive(Debug)]
 pub struct Writer {
     commands: mpsc::Sender<Order>,
+    spent: Arc<Spent>,
     thread: JoinHandle<()>,
 }
 
@@ -107,10 +110,18 @@ impl Writer {
     pub fn start(reports: UnboundedSender<Report>) -> Self {
         let (commands, queue) = mpsc::channel();
         let hasher = Hasher::start(reports.clone());
-        let work =
-            move || Work { target: None, hashers: HashMap::new(), hasher, reports }.run(&queue);
-        let thread = thread::Builder::new().name("writer".to_owned()).spawn(work);
-        Self { commands, thread: thread.expect("the system has a thread to give") }
+        let spent = Arc::new(Spent::default());
+        let (target, hashers) = (None, HashMap::new());
+        let work = Work { target, hashers, hasher, spent: spent.clone(), reports };
+        let thread =
+            thread::Builder::new().name("writer".to_owned()).spawn(move || work.run(&queue));
+        Self { commands, spent, thread: thread.expect("the system has a thread to give") }
+    }
+
+    /// What writing and hashing has taken so far.
+    #[must_use]
+    pub fn spent(&self) -> &Spent {
+        &self.spent
     }
 
     /// Queues a command; one that comes after a failure is passed over.
@@ -141,6 +152,7 @@ struct Work {
     target: Option<Open>,
     hashers: HashMap<(FileId, u32), Sha256>,
     hasher: Hasher,
+    spent: Arc<Spent>,
     reports: UnboundedSender<Report>,
 }
 
@@ -210,10 +222,13 @@ impl Work {
         if part.offset == 0 {
             *hasher = Sha256::new();
         }
+        let started = Instant::now();
         hasher.update(&part.bytes);
+        self.spent.with_hashing(started);
     }
 
     fn write(&mut self, part: &Part) -> Result<(), SinkError> {
+        let started = Instant::now();
         match &mut self.target {
             Some(Open::Folder(sink)) => {
                 sink.write(part)?;
@@ -222,6 +237,7 @@ impl Work {
             Some(Open::Pipe(pipe)) => pipe.write(part),
             None => {}
         }
+        self.spent.with_disk(started);
         Ok(())
     }
 

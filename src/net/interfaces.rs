@@ -11,6 +11,9 @@ use if_addrs::{IfAddr, Interface};
 /// already 64 pairs to check.
 const MOST: usize = 8;
 
+/// What an Ethernet carries in a packet, in bytes.
+pub const ETHERNET_MTU: u32 = 1500;
+
 /// One UDP address with port 0 for every address that a peer might reach: loopback only when
 /// there is nothing else.
 #[must_use]
@@ -60,6 +63,23 @@ pub fn is_near(address: IpAddr) -> bool {
         IpAddr::V6(v6) => v6.is_unique_local() || v6.is_unicast_link_local() || v6.is_loopback(),
     };
     is_private || up().iter().any(|interface| is_in_subnet(&interface.addr, address))
+}
+
+/// The MTU of the interface that leads from an address of this machine to another, in bytes; of an
+/// ordinary one when it is not known.
+#[must_use]
+pub fn mtu(own: IpAddr, peer: IpAddr) -> u32 {
+    let all = up();
+    // What this machine sends to itself never leaves it, whatever the address.
+    let is_own = all.iter().any(|interface| interface.ip() == peer);
+    let leads = |interface: &Interface| {
+        if is_own { interface.is_loopback() } else { interface.ip() == own }
+    };
+    let told = all.into_iter().find(leads).and_then(|interface| {
+        let file = format!("/sys/class/net/{}/mtu", interface.name);
+        std::fs::read_to_string(file).ok()?.trim().parse().ok()
+    });
+    told.unwrap_or(ETHERNET_MTU)
 }
 
 fn is_in_subnet(interface: &IfAddr, address: IpAddr) -> bool {

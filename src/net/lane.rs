@@ -1,11 +1,15 @@
 //! A lane: an ordered, reliable way to send messages to the peer. Today a data channel.
 
 use std::{
+    future::poll_fn,
+    pin::Pin,
     sync::{Arc, OnceLock},
+    task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
+use futures_util::Stream;
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
@@ -119,7 +123,43 @@ impl std::fmt::Debug for LaneSender {
 impl LaneReceiver {
     /// The next thing that happens; [`LaneEvent::Closed`] again and again at the end.
     pub async fn next(&mut self) -> LaneEvent {
-        self.events.recv().await.unwrap_or(LaneEvent::Closed)
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// As [`LaneReceiver::next`].
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<LaneEvent> {
+        self.events.poll_recv(cx).map(|event| event.unwrap_or(LaneEvent::Closed))
+    }
+}
+
+/// A lane of several, with its number; [`LaneEvent::Closed`] is the last thing that happens.
+#[derive(Debug)]
+pub struct Numbered {
+    lane: u32,
+    events: LaneReceiver,
+    closed: bool,
+}
+
+impl Numbered {
+    /// Gives a lane a number.
+    #[must_use]
+    pub fn new(lane: u32, events: LaneReceiver) -> Self {
+        Self { lane, events, closed: false }
+    }
+}
+
+impl Stream for Numbered {
+    type Item = (u32, LaneEvent);
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.closed {
+            return Poll::Ready(None);
+        }
+        let lane = self.lane;
+        self.events.poll_next(cx).map(|event| {
+            self.closed = matches!(event, LaneEvent::Closed);
+            Some((lane, event))
+        })
     }
 }
 

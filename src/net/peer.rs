@@ -1,6 +1,6 @@
-//! A PeerConnection: from descriptions and candidates to two open data channels.
+//! A PeerConnection: from descriptions and candidates to open data channels.
 //!
-//! The sender offers and creates both channels, which the receiver knows by their labels. (With
+//! The sender offers and creates the channels, which the receiver knows by their labels. (With
 //! channels negotiated beforehand the `rtc` crate drops messages that arrive together with the
 //! end of the SCTP handshake.) Nothing here decides whether the peer is the right one, beyond
 //! giving its certificate's fingerprint; the session does.
@@ -13,7 +13,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use rtc::ice::mdns::MulticastDnsMode;
+use rtc::{ice::mdns::MulticastDnsMode, peer_connection::transport::RTCIceCandidatePair};
 use sha2::{Digest, Sha256};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use webrtc::{
@@ -37,13 +37,15 @@ use super::{
 };
 use crate::proto::signal::{Candidate, CandidateHost, CandidateKind, Description};
 
-/// Labels of the channels.
-const CONTROL: &str = "control";
-const DATA: &str = "data";
+/// The label of the control channel.
+pub const CONTROL: &str = "control";
+
+/// The label of the channel for data.
+pub const DATA: &str = "data";
 
 /// Bytes that a lane may have handed to the library and not acknowledged by the peer; enough for
 /// loopback and a LAN, and all that a transfer can lose to its sender's memory.
-const SEND_BUFFER: usize = 2 * 1024 * 1024;
+const SEND_BUFFER: usize = 8 * 1024 * 1024;
 
 /// Connectivity checks follow each other this closely; the library's own 200 ms would be waited
 /// for at every step of the set-up.
@@ -124,40 +126,55 @@ pub struct Peer {
 /// A channel as its two ends.
 pub type Channel = (LaneSender, LaneReceiver);
 
-/// The channels that every connection has.
-#[derive(Debug)]
-pub struct Channels {
-    /// Lane 0.
-    pub control: Channel,
-    /// Lane 1.
-    pub data: Channel,
+/// What every path carries (RFC 8200, section 5).
+pub const SAFE_MTU: u32 = 1280;
+
+/// What is around an SCTP packet: IPv6, UDP, a relay's ChannelData, a DTLS record.
+const AROUND: u32 = 40 + 8 + 4 + 37;
+
+/// The largest path MTU that is of use: the crate takes in SCTP packets of 8,192 bytes.
+pub const LARGEST_MTU: u32 = 8000 + AROUND;
+
+/// The longest message that travels in one packet, on a path with this MTU: 12 bytes of SCTP's
+/// header and 16 of its chunk's go besides, and chunks are multiples of 4 (RFC 9260, section 3).
+#[must_use]
+pub fn packet_payload(mtu: u32) -> usize {
+    ((mtu.saturating_sub(AROUND + 28)) & !3) as usize
 }
 
 impl Peer {
-    /// Prepares a connection that this end offers.
+    /// Prepares a connection that this end offers, with channels of these labels, for a path
+    /// whose MTU is at least this.
     ///
     /// # Errors
     /// [`PeerError`] when the machine cannot do it.
-    pub async fn offer(routes: Routes) -> Result<(Self, Channels, Description), PeerError> {
-        let (peer, channels, [control, data]) = Self::build(routes).await?;
-        create(&*peer.connection, CONTROL, control).await?;
-        create(&*peer.connection, DATA, data).await?;
+    pub async fn offer<const N: usize>(
+        routes: Routes,
+        labels: [&'static str; N],
+        mtu: u32,
+    ) -> Result<(Self, [Channel; N], Description), PeerError> {
+        let (peer, channels, waiting) = Self::build(routes, mtu).await?;
+        for (label, waiting) in labels.into_iter().zip(waiting) {
+            create(&*peer.connection, label, waiting).await?;
+        }
         let offer = peer.connection.create_offer(None).await?;
         let description = sdp::parse(&offer.sdp)?;
         peer.connection.set_local_description(offer).await?;
         Ok((peer, channels, description))
     }
 
-    /// Prepares a connection that the other end has offered.
+    /// Prepares a connection that the other end has offered, and waits for channels of these
+    /// labels.
     ///
     /// # Errors
     /// [`PeerError`] when the machine cannot do it.
-    pub async fn answer(
+    pub async fn answer<const N: usize>(
         routes: Routes,
+        labels: [&'static str; N],
         offer: &Description,
-    ) -> Result<(Self, Channels, Description), PeerError> {
-        let (peer, channels, awaited) = Self::build(routes).await?;
-        peer.awaited.expect(awaited);
+    ) -> Result<(Self, [Channel; N], Description), PeerError> {
+        let (peer, channels, waiting) = Self::build(routes, SAFE_MTU).await?;
+        peer.awaited.expect(labels.into_iter().zip(waiting));
         let offer = RTCSessionDescription::offer(sdp::render(offer))?;
         peer.connection.set_remote_description(offer).await?;
         let answer = peer.connection.create_answer(None).await?;
@@ -166,7 +183,10 @@ impl Peer {
         Ok((peer, channels, description))
     }
 
-    async fn build(routes: Routes) -> Result<(Self, Channels, [Waiting; 2]), PeerError> {
+    async fn build<const N: usize>(
+        routes: Routes,
+        mtu: u32,
+    ) -> Result<(Self, [Channel; N], [Waiting; N]), PeerError> {
         let Routes { transport, relays, relay_events, stun } = routes;
         let own = if transport == Transport::Relay { Vec::new() } else { interfaces::gather() };
         let (zoned, mut addresses) = Zoned::replace(own);
@@ -184,14 +204,19 @@ impl Peer {
         let stun = if stun.urls.is_empty() { Vec::new() } else { vec![stun] };
         let builder = PeerConnectionBuilder::new()
             .with_configuration(RTCConfigurationBuilder::default().with_ice_servers(stun).build())
-            .with_setting_engine(settings())
+            .with_setting_engine(settings(mtu))
             .with_runtime(runtime)
             .with_handler(Arc::new(handler))
             .with_udp_addrs(addresses)
             .with_data_channel_send_buffer_limit(SEND_BUFFER);
         let connection: Arc<dyn PeerConnection> = Arc::new(builder.build().await?);
-        let ((give_control, control), (give_data, data)) = (oneshot::channel(), oneshot::channel());
-        let channels = Channels { control: lane(control), data: lane(data) };
+        let mut waiting = std::array::from_fn(|_| None);
+        let channels = waiting.each_mut().map(|waiting| {
+            let (give, channel) = oneshot::channel();
+            *waiting = Some(give);
+            lane(channel)
+        });
+        let waiting = waiting.map(|waiting| waiting.expect("each was just made"));
         let peer = Self {
             connection,
             hurry,
@@ -203,7 +228,7 @@ impl Peer {
             names: Semaphore::new(MOST_NAMES),
             relay_in_use: None,
         };
-        Ok((peer, channels, [give_control, give_data]))
+        Ok((peer, channels, waiting))
     }
 
     /// Takes the peer's answer to the offer.
@@ -293,10 +318,13 @@ impl Peer {
         self.selected_path().await.unwrap_or(Path::Direct)
     }
 
-    async fn selected_path(&mut self) -> Option<Path> {
+    async fn selected_pair(&self) -> Option<RTCIceCandidatePair> {
         let sctp = self.connection.sctp().await?;
-        let ice = sctp.transport().ice_transport();
-        let pair = ice.get_selected_candidate_pair().await.ok()??;
+        sctp.transport().ice_transport().get_selected_candidate_pair().await.ok()?
+    }
+
+    async fn selected_path(&mut self) -> Option<Path> {
+        let pair = self.selected_pair().await?;
         let own = SocketAddr::new(pair.local().address.parse().ok()?, pair.local().port);
         if self.relays.has(own) {
             self.relay_in_use = Some(own.port());
@@ -308,6 +336,17 @@ impl Peer {
         }
         let peer: IpAddr = pair.remote().address.parse().ok()?;
         Some(if interfaces::is_near(peer) { Path::Lan } else { Path::Direct })
+    }
+
+    /// The largest MTU that the path may have, as far as this machine knows.
+    pub async fn likely_mtu(&self) -> u32 {
+        let pair = self.selected_pair().await.filter(|_| self.relay_in_use.is_none());
+        let ends = pair.and_then(|pair| {
+            let [own, peer] = [pair.local(), pair.remote()].map(|end| end.address.parse());
+            Some((own.ok()?, peer.ok()?))
+        });
+        let mtu = ends.map_or(interfaces::ETHERNET_MTU, |(own, peer)| interfaces::mtu(own, peer));
+        mtu.clamp(SAFE_MTU, LARGEST_MTU)
     }
 
     /// Closes the connection; what is still queued is lost.
@@ -349,7 +388,7 @@ impl std::fmt::Debug for Peer {
     }
 }
 
-fn settings() -> SettingEngine {
+fn settings(mtu: u32) -> SettingEngine {
     SettingEngineBuilder::new()
         .with_ice_timeouts(Some(DISCONNECTED_AFTER), Some(FAILED_AFTER), Some(KEEPALIVE))
         .with_ice_connection_attempts(Some(CHECK_INTERVAL), Some(CHECKS))
@@ -360,6 +399,9 @@ fn settings() -> SettingEngine {
         .with_multicast_dns_mode(MulticastDnsMode::Disabled)
         .with_include_loopback_candidate(true)
         .with_sctp_max_receive_buffer_size(fitting_window())
+        .with_sctp_mtu(mtu - AROUND)
+        // What the peer takes for the path's MTU is its affair.
+        .with_receive_mtu(LARGEST_MTU as usize)
         .build()
 }
 
@@ -383,9 +425,8 @@ type Waiting = oneshot::Sender<Arc<dyn DataChannel>>;
 struct Awaited(Arc<Mutex<HashMap<&'static str, Waiting>>>);
 
 impl Awaited {
-    fn expect(&self, [control, data]: [Waiting; 2]) {
-        let mut lanes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        lanes.extend([(CONTROL, control), (DATA, data)]);
+    fn expect(&self, lanes: impl Iterator<Item = (&'static str, Waiting)>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(lanes);
     }
 
     /// A label that is not expected, or not any more, is nobody's.
@@ -493,17 +534,25 @@ mod tests {
         assert!(matches!(lane.next().await, LaneEvent::Open));
     }
 
-    async fn connected() -> ((Peer, Channels), (Peer, Channels), [Description; 2]) {
-        let (mut offerer, mut ours, offer) =
-            Peer::offer(Network::default().prepare(&[])).await.unwrap();
-        let (mut answerer, mut theirs, answer) =
-            Peer::answer(Network::default().prepare(&[]), &offer).await.unwrap();
+    const LABELS: [&str; 2] = [CONTROL, DATA];
+
+    type End = (Peer, [Channel; 2]);
+
+    async fn offered() -> (Peer, [Channel; 2], Description) {
+        Peer::offer(Network::default().prepare(&[]), LABELS, LARGEST_MTU).await.unwrap()
+    }
+
+    async fn answered(offer: &Description) -> (Peer, [Channel; 2], Description) {
+        Peer::answer(Network::default().prepare(&[]), LABELS, offer).await.unwrap()
+    }
+
+    async fn connected() -> (End, End, [Description; 2]) {
+        let (mut offerer, mut ours, offer) = offered().await;
+        let (mut answerer, mut theirs, answer) = answered(&offer).await;
         offerer.accept(&answer).await.unwrap();
         hand_over(&mut offerer, &answerer).await;
         hand_over(&mut answerer, &offerer).await;
-        for lane in
-            [&mut ours.control.1, &mut ours.data.1, &mut theirs.control.1, &mut theirs.data.1]
-        {
+        for (_, lane) in ours.iter_mut().chain(&mut theirs) {
             open(lane).await;
         }
         ((offerer, ours), (answerer, theirs), [offer, answer])
@@ -512,9 +561,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn two_peers_exchange_messages_over_both_channels() {
         let ((mut offerer, mut ours), (answerer, mut theirs), [offer, answer]) = connected().await;
-        for (from, to) in
-            [(&ours.control.0, &mut theirs.control.1), (&ours.data.0, &mut theirs.data.1)]
-        {
+        for ((from, _), (_, to)) in ours.iter().zip(&mut theirs) {
             from.send(BytesMut::from(vec![7; 65_536].as_slice())).await.unwrap();
             let LaneEvent::Message(message) = to.next().await else { panic!("no message") };
             assert_eq!(message, Bytes::from(vec![7; 65_536]));
@@ -524,17 +571,15 @@ mod tests {
         assert_ne!(offer.fingerprint, answer.fingerprint);
         assert_eq!(offerer.path().await, Path::Lan);
         answerer.close().await;
-        assert!(matches!(ours.control.1.next().await, LaneEvent::Closed));
+        assert!(matches!(ours[0].1.next().await, LaneEvent::Closed));
         offerer.close().await;
     }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn the_library_refuses_a_certificate_of_another_fingerprint() {
-        let (mut offerer, mut ours, offer) =
-            Peer::offer(Network::default().prepare(&[])).await.unwrap();
+        let (mut offerer, mut ours, offer) = offered().await;
         let swapped = Description { fingerprint: [9; 32], ..offer };
-        let (mut answerer, _theirs, answer) =
-            Peer::answer(Network::default().prepare(&[]), &swapped).await.unwrap();
+        let (mut answerer, _theirs, answer) = answered(&swapped).await;
         offerer.accept(&answer).await.unwrap();
         hand_over(&mut offerer, &answerer).await;
         hand_over(&mut answerer, &offerer).await;
@@ -547,7 +592,7 @@ mod tests {
         };
         tokio::select! {
             () = lost => {}
-            event = ours.control.1.next() => assert!(matches!(event, LaneEvent::Closed)),
+            event = ours[0].1.next() => assert!(matches!(event, LaneEvent::Closed)),
         }
         offerer.close().await;
     }

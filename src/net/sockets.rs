@@ -36,7 +36,7 @@ const BUFFER: usize = 4 * 1024 * 1024;
 const HURRY: Duration = Duration::from_millis(2);
 
 /// The largest SCTP receive window, in bytes.
-const MAX_WINDOW: u32 = 1024 * 1024;
+const MAX_WINDOW: u32 = 2 * 1024 * 1024;
 
 /// The smallest: no message may be longer.
 const MIN_WINDOW: u32 = 128 * 1024;

@@ -1,8 +1,9 @@
 //! What travels on lanes: one frame a message, each at most [`MAX_FRAME`] bytes.
 //!
 //! A frame is a type of 16 bits, whose highest bit is [`CRITICAL`], and a body: fields, or for
-//! the kinds that come in bulk, records of fixed shape. `Data` and `Hashes` may travel on any
-//! lane; `Hello` opens each; everything else stays on the control channel.
+//! the kinds that come in bulk, records of fixed shape. `Data` and `Hashes` travel on data lanes,
+//! where each frame follows its [number](super::lanes); `Hello` opens each lane; everything else
+//! stays on the control channel.
 //!
 //! Ranges, of files and of chunks, are half-open and name what they are of by number.
 
@@ -11,8 +12,11 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::{
+    Role,
     binding::Hello,
     digest::Hash,
+    lanes::Misnumbered,
+    limit::{Limit, What},
     manifest::{Entry, EntryError, FileId},
     wire::{CRITICAL, Fields, MAX_NUMBER, Reader, Value, WireError, Writer},
 };
@@ -39,7 +43,7 @@ pub enum Frame {
     Hello(Hello),
     /// Parts of chunks.
     Data(Vec<Record>),
-    /// Hashes of chunks whose parts went before on the same lane.
+    /// Hashes of chunks whose parts went before.
     Hashes(Vec<ChunkHash>),
     /// Some entries of the offer, in order.
     Manifest(Vec<Entry>),
@@ -90,6 +94,15 @@ pub enum Frame {
         /// Entries that it has; none when it was started anew.
         entries: u32,
     },
+    /// Descriptions and candidates of a further lane.
+    Lane {
+        /// Its number.
+        lane: u32,
+        /// [`Signal`](super::signal::Signal)s.
+        signals: Bytes,
+    },
+    /// What limits the transfer, as far as this end knows.
+    Limited(Option<Limit>),
 }
 
 /// The end of a chunk range that goes to the end of a file.
@@ -201,6 +214,9 @@ pub enum FrameError {
     /// It offers what is refused.
     #[error(transparent)]
     Entry(#[from] EntryError),
+    /// It cannot be the frame of its number.
+    #[error(transparent)]
+    Number(#[from] Misnumbered),
 }
 
 const HELLO: u16 = CRITICAL | 1;
@@ -219,6 +235,12 @@ const SKIP: u16 = CRITICAL | 13;
 const WITHDRAW: u16 = CRITICAL | 14;
 const KEPT: u16 = CRITICAL | 15;
 const RESUME: u16 = CRITICAL | 16;
+const LANE: u16 = 1;
+const LIMITED: u16 = 2;
+const PADDING: u16 = 0x7fff;
+
+/// Bytes of a field before its value.
+const FIELD_HEADER: usize = 4;
 
 const ENTRY: u16 = CRITICAL | 1;
 const ENTRIES: u16 = CRITICAL | 1;
@@ -228,6 +250,10 @@ const FILE: u16 = CRITICAL | 1;
 const CHUNKS: u16 = CRITICAL | 2;
 const REASON: u16 = CRITICAL | 1;
 const FILES: u16 = CRITICAL | 2;
+const NUMBER: u16 = CRITICAL | 1;
+const SIGNALS: u16 = CRITICAL | 2;
+const WHAT: u16 = 1;
+const END: u16 = 2;
 
 /// The bytes before the payload of a data frame with one record.
 ///
@@ -286,6 +312,28 @@ impl Frame {
                 Writer::of_type(KEPT).u32(FILE, file.0).u32(CHUNKS, *chunks).finish()
             }
             Self::Resume { entries } => Writer::of_type(RESUME).u32(ENTRIES, *entries).finish(),
+            Self::Lane { lane, signals } => {
+                Writer::of_type(LANE).u32(NUMBER, *lane).field(SIGNALS, signals).finish()
+            }
+            Self::Limited(limit) => {
+                let limited = Writer::of_type(LIMITED);
+                let limited = match limit {
+                    Some(limit) => limited.u16(WHAT, limit.what.code()).u16(END, end(limit.end)),
+                    None => limited,
+                };
+                limited.finish()
+            }
+        }
+    }
+
+    /// The bytes of a frame that is made of fields, with one more that nobody reads if that is
+    /// needed to make it as long as this.
+    #[must_use]
+    pub fn to_wire_of_length(&self, length: usize) -> Vec<u8> {
+        let frame = self.to_wire();
+        match length.checked_sub(frame.len() + FIELD_HEADER) {
+            Some(padding) => Writer::after(frame).field(PADDING, &vec![0; padding]).finish(),
+            None => frame,
         }
     }
 
@@ -315,7 +363,7 @@ impl Frame {
     }
 
     fn from_fields(kind: u16, body: &[u8]) -> Result<Option<Self>, FrameError> {
-        if kind & CRITICAL == 0 {
+        if kind & CRITICAL == 0 && !matches!(kind, LANE | LIMITED) {
             return Ok(None);
         }
         let mut fields = Fields::parse(body)?;
@@ -338,10 +386,31 @@ impl Frame {
                 chunks: fields.required(CHUNKS)?,
             },
             RESUME => Self::Resume { entries: fields.required(ENTRIES)? },
+            LANE => Self::Lane {
+                lane: fields.required(NUMBER)?,
+                signals: Bytes::copy_from_slice(fields.required(SIGNALS)?),
+            },
+            LIMITED => Self::Limited(limit_from_wire(&mut fields)?),
             unknown => return Err(WireError::UnknownType(unknown).into()),
         };
         fields.finish()?;
         Ok(Some(frame))
+    }
+}
+
+/// A limit of a later version is none.
+fn limit_from_wire(fields: &mut Fields<'_>) -> Result<Option<Limit>, WireError> {
+    let what = fields.optional::<u16>(WHAT)?.and_then(What::of_code);
+    let named = fields.optional::<u16>(END)?;
+    let end = [Role::Sender, Role::Receiver].into_iter().find(|role| named == Some(end(*role)));
+    Ok(what.zip(end).map(|(what, end)| Limit { what, end }))
+}
+
+/// The number of an end on the wire.
+fn end(role: Role) -> u16 {
+    match role {
+        Role::Sender => 1,
+        Role::Receiver => 2,
     }
 }
 

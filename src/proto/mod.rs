@@ -7,6 +7,7 @@
 //! * [`binding`]: proof, on every lane, that the peer is the one who knew the code
 //! * [`reunion`]: the same two ends, again, after a lost connection
 //! * [`wire`], [`frame`]: bytes and messages
+//! * [`lanes`]: one order over several lanes; [`limit`]: what a transfer waits for
 //! * [`name`], [`manifest`], [`digest`]: what is sent, under which names, and its hashes
 //! * [`offer`], `incoming`: an offer and its files as they arrive
 //! * [`sender`], [`receiver`]: the two machines of a transfer
@@ -16,6 +17,8 @@ pub mod code;
 pub mod digest;
 pub mod frame;
 mod incoming;
+pub mod lanes;
+pub mod limit;
 pub mod manifest;
 pub mod name;
 pub mod offer;
@@ -34,7 +37,7 @@ pub mod wire;
 pub mod words;
 
 /// Which end of a transfer this is. The sender offers, creates the channels and leads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// Offers files.
     Sender,

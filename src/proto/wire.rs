@@ -234,6 +234,12 @@ impl Writer {
         Self(kind.to_be_bytes().to_vec())
     }
 
+    /// Goes on with a message.
+    #[must_use]
+    pub fn after(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
     /// Adds a field.
     ///
     /// # Panics

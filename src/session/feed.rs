@@ -1,43 +1,31 @@
-//! Fills a lane: a thread reads and hashes what the sender's machine wants read, a task sends,
-//! and both wait for each other and for the receiver's credit. Another thread hashes what the
-//! receiver claims to have, which must not wait for a slow lane.
+//! Fills the lanes: a thread reads and hashes what the sender's machine wants read, a
+//! [task](super::carrier) sends it, and both wait for each other and for the receiver's credit.
+//! Another thread hashes what the receiver claims to have, which must not wait for a slow lane.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-        mpsc as queue,
-    },
+    sync::{Arc, mpsc as queue},
     thread,
-    time::{Duration, Instant},
 };
 
-use bytes::BytesMut;
-use tokio::{
-    sync::{mpsc, watch},
-    task::JoinHandle,
-    time::sleep,
-};
+use tokio::{sync::mpsc, task::JoinHandle};
 
-use super::flight::Flight;
+use super::carrier::{Carrier, Change, Figures, Handle, Need, Wishes};
 use crate::{
-    disk::source::{Chunk, ChunkReader, Frames, Source, SourceError},
-    net::lane::{Closed, LaneSender},
+    disk::{
+        Spent,
+        source::{Chunk, ChunkReader, Frames, Source, SourceError},
+    },
+    net::lane::LaneSender,
     proto::{
         digest::Hash,
         frame::ChunkHash,
+        lanes::Message,
         manifest::{Entry, FileId},
     },
 };
 
-/// Frames read ahead of the lane: 2 MiB.
+/// Messages read ahead of the lanes: 2 MiB.
 const READ_AHEAD: usize = 32;
-
-/// The most bytes that a lane may have under way.
-const MOST_UNDER_WAY: u64 = 2 * 1024 * 1024;
-
-/// How soon it is looked again whether the lane has place: the least that the timer knows.
-const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// Reports that are taken together.
 const BATCH: usize = 256;
@@ -66,42 +54,40 @@ pub enum Fed {
     Unchanged(FileId),
     /// A file is not.
     Changed(FileId, SourceError),
+    /// The lanes are to change.
+    Need(Need),
 }
-
-/// A frame, with so many bytes of payload.
-type Piece = (BytesMut, usize);
 
 /// Stops when it is dropped.
 #[derive(Debug)]
 pub struct Feed {
     jobs: queue::Sender<Job>,
-    credit: watch::Sender<u64>,
-    sent: Arc<AtomicU64>,
+    carrier: Handle,
+    spent: Arc<Spent>,
     reports: mpsc::UnboundedReceiver<Fed>,
     task: JoinHandle<()>,
 }
 
 impl Feed {
-    /// Starts to read, into frames of at most so many bytes; nothing is sent before there is
+    /// Starts to read, into messages of at most so many bytes; nothing is sent before there is
     /// credit.
     ///
     /// # Panics
     /// When the system has no thread to give.
     #[must_use]
-    pub fn start(source: Arc<Source>, lane: LaneSender, longest: usize) -> Self {
+    pub fn start(source: Arc<Source>, first: LaneSender, longest: usize, wishes: Wishes) -> Self {
         let (jobs, waiting) = queue::channel();
-        let (give, pieces) = mpsc::channel(READ_AHEAD);
-        let (credit, granted) = watch::channel(0);
-        let sent = Arc::new(AtomicU64::new(0));
+        let (give, messages) = mpsc::channel(READ_AHEAD);
+        let (carrier, handle) = Carrier::new(first, wishes);
+        let spent = Arc::new(Spent::default());
         // Bounded by the jobs that the machine has under way.
         let (report, reports) = mpsc::unbounded_channel();
-        // Ends by itself when nobody takes its pieces, or has jobs for it, any more.
-        let read = move || read(&source, &waiting, longest, &give, &report);
+        // Ends by itself when nobody takes its messages, or has jobs for it, any more.
+        let mut reader = Reader { source, jobs: waiting, report, spent: spent.clone() };
+        let read = move || reader.run(longest, &give);
         let thread = thread::Builder::new().name("reader".to_owned()).spawn(read);
         thread.expect("the system has a thread to give");
-        let flight = Flight::new(MOST_UNDER_WAY, Instant::now());
-        let sender = Sender { lane, flight, granted, sent: sent.clone(), handed: 0 };
-        Self { jobs, credit, sent, reports, task: tokio::spawn(sender.run(pieces)) }
+        Self { jobs, carrier: handle, spent, reports, task: tokio::spawn(carrier.run(messages)) }
     }
 
     /// Queues a job.
@@ -113,13 +99,32 @@ impl Feed {
 
     /// Allows this many payload bytes in all.
     pub fn grant(&self, limit: u64) {
-        self.credit.send_replace(limit);
+        self.carrier.credit.send_replace(limit);
     }
 
-    /// Payload bytes handed to the lane.
+    /// There is another lane, or one less.
+    pub fn change(&self, change: Change) {
+        if self.carrier.changes.send(change).is_err() {
+            tracing::debug!("the carrier has ended");
+        }
+    }
+
+    /// Payload bytes handed to lanes.
     #[must_use]
     pub fn sent(&self) -> u64 {
-        self.sent.load(Ordering::Relaxed)
+        self.carrier.shared.sent()
+    }
+
+    /// What the lanes have done, and waited for.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        self.carrier.shared.figures()
+    }
+
+    /// What reading has taken so far.
+    #[must_use]
+    pub fn spent(&self) -> &Spent {
+        &self.spent
     }
 
     /// What was reported and not yet taken: a connection that is lost may have carried it.
@@ -131,8 +136,10 @@ impl Feed {
     /// The next reports.
     pub async fn next(&mut self) -> Vec<Fed> {
         let mut reports = Vec::new();
-        if self.reports.recv_many(&mut reports, BATCH).await == 0 {
-            std::future::pending::<()>().await;
+        tokio::select! {
+            _ = self.reports.recv_many(&mut reports, BATCH), if !self.reports.is_closed() => {}
+            Some(need) = self.carrier.needs.recv() => reports.push(Fed::Need(need)),
+            else => std::future::pending::<()>().await,
         }
         reports
     }
@@ -147,30 +154,33 @@ impl Drop for Feed {
 /// Does jobs, and gives away what has gathered whenever there are none.
 ///
 /// A chunk is reported before its hash can leave: what the receiver can verify, this end knows.
-fn read(
-    source: &Source,
-    jobs: &queue::Receiver<Job>,
-    longest: usize,
-    give: &mpsc::Sender<Piece>,
-    report: &mpsc::UnboundedSender<Fed>,
-) {
-    let mut reader = ChunkReader::new(source);
-    let mut frames =
-        Frames::new(longest, |frame, payload| give.blocking_send((frame, payload)).is_ok());
-    while frames.wanted() {
-        let job = if let Ok(job) = jobs.try_recv() {
-            job
-        } else {
-            frames.flush();
-            match jobs.recv() {
-                Ok(job) => job,
-                Err(_) => return,
-            }
-        };
-        let (fed, hash) = carry_out(source, &mut reader, &mut frames, job);
-        // The session may have ended already.
-        fed.into_iter().for_each(|fed| drop(report.send(fed)));
-        hash.into_iter().for_each(|hash| frames.hash(hash));
+struct Reader {
+    source: Arc<Source>,
+    jobs: queue::Receiver<Job>,
+    report: mpsc::UnboundedSender<Fed>,
+    spent: Arc<Spent>,
+}
+
+impl Reader {
+    fn run(&mut self, longest: usize, give: &mpsc::Sender<Message>) {
+        let mut reader = ChunkReader::new(&self.source);
+        let give = |message| give.blocking_send(message).is_ok();
+        let mut frames = Frames::new(longest, give).measured(&self.spent);
+        while frames.wanted() {
+            let job = if let Ok(job) = self.jobs.try_recv() {
+                job
+            } else {
+                frames.flush();
+                match self.jobs.recv() {
+                    Ok(job) => job,
+                    Err(_) => return,
+                }
+            };
+            let (fed, hash) = carry_out(&self.source, &mut reader, &mut frames, job);
+            // The session may have ended already.
+            fed.into_iter().for_each(|fed| drop(self.report.send(fed)));
+            hash.into_iter().for_each(|hash| frames.hash(hash));
+        }
     }
 }
 
@@ -192,51 +202,6 @@ fn carry_out(
             Ok(Chunk::Ended(size)) => (Some(Fed::Ended(file, size)), None),
             Err(error) => (Some(Fed::Unreadable(file, error)), None),
         },
-    }
-}
-
-struct Sender {
-    lane: LaneSender,
-    flight: Flight,
-    granted: watch::Receiver<u64>,
-    sent: Arc<AtomicU64>,
-    /// Bytes handed to the lane, with everything around the payload.
-    handed: u64,
-}
-
-impl Sender {
-    async fn run(mut self, mut pieces: mpsc::Receiver<Piece>) {
-        while let Some((frame, payload)) = pieces.recv().await {
-            if self.send(frame, payload as u64).await.is_err() {
-                return; // The link is lost, which is told elsewhere.
-            }
-        }
-    }
-
-    async fn send(&mut self, frame: BytesMut, payload: u64) -> Result<(), Closed> {
-        let total = self.sent.load(Ordering::Relaxed) + payload;
-        if payload > 0 {
-            self.granted.wait_for(|limit| *limit >= total).await.map_err(|_| Closed)?;
-        }
-        let length = frame.len() as u64;
-        self.place_for(length).await;
-        self.lane.send(frame).await?;
-        self.handed += length;
-        self.flight.sent(self.handed, Instant::now());
-        self.sent.store(total, Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// Waits until the line has place for so many bytes.
-    async fn place_for(&mut self, bytes: u64) {
-        loop {
-            let under_way = self.lane.outstanding().await as u64;
-            self.flight.delivered(self.handed.saturating_sub(under_way), Instant::now());
-            if self.flight.admits(bytes, under_way) {
-                return;
-            }
-            sleep(LOOK_AGAIN).await;
-        }
     }
 }
 

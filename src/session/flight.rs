@@ -15,10 +15,12 @@ use std::{
 /// The window at first, and the least: one frame is on its way, and the next one ready.
 const LEAST: u64 = 128 * 1024;
 
-/// What may wait beyond what the line holds, in time, beside an eighth of the line's own.
+/// What may wait beyond what the line holds, in time, beside an eighth of the line's own. What the
+/// machines need for themselves is part of a long line's time already, so this is less there.
 const EXTRA: Duration = Duration::from_millis(6);
+const LEAST_EXTRA: Duration = Duration::from_millis(2);
 
-/// A wait that is longer by this much, and by an eighth, is a sign that the line is full.
+/// A wait that is longer by this much, or by an eighth, is a sign that the line is full.
 const SIGN: Duration = Duration::from_millis(4);
 
 /// A round is at least so long: shorter ones measure only how processes are scheduled.
@@ -29,6 +31,12 @@ const ROUNDS: usize = 10;
 
 /// Rounds in which the rate may stay what it was until the line counts as full.
 const FLAT_ROUNDS: u32 = 3;
+
+/// What takes so much longer than twice the shortest time was lost, and repaired.
+const REPAIR: Duration = Duration::from_millis(60);
+
+/// How long a loss is remembered.
+const REMEMBERED: Duration = Duration::from_secs(3);
 
 /// How long the shortest time is believed: a route may change.
 const BELIEVED: Duration = Duration::from_secs(15);
@@ -45,13 +53,15 @@ pub struct Flight {
     round: Round,
     rates: VecDeque<u64>,
     shortest: Option<(Duration, Instant)>,
+    /// When something seemed to have been lost.
+    lost: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// The window grows, as long as the rate does; then it settles for a round, since what is
-    /// acknowledged in the first one was sent before.
-    Startup { best: u64, flat: u32, settles: bool },
+    /// The window grows, as long as the rate does: little each round, since a queue that is nearly
+    /// full takes no more.
+    Startup { best: u64, flat: u32, grows: bool },
     /// The window is what the line holds.
     Steady,
     /// The window is smaller for a round, which shows the shortest time anew.
@@ -84,13 +94,58 @@ impl Flight {
         Self {
             most,
             window: LEAST.min(most),
-            phase: Phase::Startup { best: 0, flat: 0, settles: false },
+            phase: Phase::Startup { best: 0, flat: 0, grows: false },
             delivered: 0,
             marks: VecDeque::new(),
             round: Round::new(now, 0, 0),
             rates: VecDeque::new(),
             shortest: None,
+            lost: None,
         }
+    }
+
+    /// The window will not be larger than this many bytes.
+    pub fn set_most(&mut self, most: u64) {
+        self.most = most;
+        self.window = self.window.min(most);
+    }
+
+    /// The line may hold more than it did, or more of it may be used: that is to be seen.
+    pub fn look_for_more(&mut self) {
+        self.phase = Phase::Startup { best: self.rate(), flat: 0, grows: true };
+    }
+
+    /// How many bytes may be on their way.
+    #[must_use]
+    pub fn window(&self) -> u64 {
+        self.window
+    }
+
+    /// How many bytes a second may leave, once the line is known a little: what was held up for a
+    /// moment must not leave all at once.
+    #[must_use]
+    pub fn pace(&self) -> Option<u64> {
+        let rate = Some(self.rate()).filter(|rate| *rate > 0)?;
+        Some(rate + if self.is_steady() { rate / 4 } else { rate / 2 })
+    }
+
+    /// The shortest time that something took until it was acknowledged.
+    #[must_use]
+    pub fn shortest(&self) -> Option<Duration> {
+        self.shortest.map(|(shortest, _)| shortest)
+    }
+
+    /// Whether it is known what the line holds.
+    #[must_use]
+    pub fn is_steady(&self) -> bool {
+        !matches!(self.phase, Phase::Startup { .. })
+    }
+
+    /// Whether something was lost of late, as far as one can tell: it took much longer than what
+    /// may wait explains.
+    #[must_use]
+    pub fn is_lossy(&self, now: Instant) -> bool {
+        self.lost.is_some_and(|at| now.saturating_duration_since(at) < REMEMBERED)
     }
 
     /// Whether so many bytes may be sent, when so many are on their way; one message always may.
@@ -112,6 +167,9 @@ impl Flight {
             self.took(now.saturating_duration_since(*at), now);
             self.marks.pop_front();
         }
+        if let Some((_, at)) = self.marks.front() {
+            self.notice_loss(now.saturating_duration_since(*at), now);
+        }
         let elapsed = now.saturating_duration_since(self.round.start);
         if self.delivered >= self.round.end && elapsed >= SHORTEST_ROUND {
             self.end_round(elapsed, now);
@@ -124,6 +182,14 @@ impl Flight {
         self.round.last = time;
         if self.shortest.is_none_or(|(shortest, _)| time <= shortest) {
             self.shortest = Some((time, now));
+        }
+        self.notice_loss(time, now);
+    }
+
+    /// Something takes this long, or has taken it.
+    fn notice_loss(&mut self, time: Duration, now: Instant) {
+        if self.shortest.is_some_and(|(shortest, _)| time > shortest * 2 + REPAIR) {
+            self.lost = Some(now);
         }
     }
 
@@ -146,16 +212,17 @@ impl Flight {
 
     fn next_phase(&mut self, rate: u64, shortest: Option<Duration>, last: Duration, now: Instant) {
         let Some((line, measured)) = self.shortest else { return };
-        let waits = last > line + line / 8 + SIGN;
+        let waits = last > line + (line / 8).max(SIGN);
         self.phase = match self.phase {
-            Phase::Startup { best, flat, settles: true } if !waits => {
-                Phase::Startup { best, flat, settles: false }
-            }
             Phase::Startup { best, .. } if rate >= best + best / 8 && !waits => {
-                Phase::Startup { best: rate, flat: 0, settles: true }
+                Phase::Startup { best: rate, flat: 0, grows: true }
+            }
+            // What waits while the rate grows that much waits for SCTP's own slow start.
+            Phase::Startup { best, .. } if rate >= best + best / 4 => {
+                Phase::Startup { best: rate, flat: 0, grows: false }
             }
             Phase::Startup { best, flat, .. } if flat + 1 < FLAT_ROUNDS && !waits => {
-                Phase::Startup { best, flat: flat + 1, settles: true }
+                Phase::Startup { best, flat: flat + 1, grows: true }
             }
             Phase::Steady if now.saturating_duration_since(measured) > BELIEVED => Phase::Emptying,
             Phase::Emptying => {
@@ -166,9 +233,12 @@ impl Flight {
         };
         let line = self.shortest.map_or(line, |(line, _)| line);
         let window = match self.phase {
-            Phase::Startup { settles: false, .. } => self.window,
-            Phase::Startup { .. } => self.window + self.window / 2,
-            Phase::Steady => in_time(self.rate(), line + line / 8 + EXTRA),
+            Phase::Startup { grows: false, .. } => self.window,
+            Phase::Startup { .. } => self.window + self.window / 4,
+            Phase::Steady => {
+                let extra = EXTRA.saturating_sub(line / 4).max(LEAST_EXTRA);
+                in_time(self.rate(), line + line / 8 + extra)
+            }
             Phase::Emptying => in_time(self.rate(), line * 7 / 8),
         };
         self.window = window.clamp(LEAST.min(self.most), self.most);

@@ -8,11 +8,16 @@
 //! * [`doctor`]: what will work from here
 //! * [`event`], [`summary`], [`progress`]: what the user sees of it
 
+pub mod carrier;
 pub mod connect;
 pub mod doctor;
+mod establish;
 pub mod event;
 pub mod feed;
 pub mod flight;
+pub mod growth;
+mod lanes;
+pub mod limits;
 pub mod meet;
 pub mod progress;
 pub mod receive;

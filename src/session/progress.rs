@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::proto::limit::Limit;
+
 /// How strongly the newest second weighs in the rate.
 const WEIGHT: f64 = 0.3;
 
@@ -16,6 +18,25 @@ pub struct Progress {
     pub rate: f64,
     /// Time left at that rate; `None` before there is one.
     pub left: Option<Duration>,
+    /// What the transfer waits for, once that is known.
+    pub limit: Option<Limit>,
+    /// What the lanes do, at the sender.
+    pub lanes: Option<Lanes>,
+}
+
+/// What the lanes of a transfer do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lanes {
+    /// How many are used.
+    pub count: usize,
+    /// Bytes on their way.
+    pub under_way: u64,
+    /// Bytes that may be.
+    pub window: u64,
+    /// The shortest time that something took to be acknowledged.
+    pub round: Duration,
+    /// How often bytes were sent over another lane, too.
+    pub again: u64,
 }
 
 /// Measures a transfer; the time is an argument.
@@ -60,7 +81,7 @@ impl Meter {
         let missing = self.total.saturating_sub(done) as f64;
         let left =
             (rate >= 1.0).then(|| Duration::try_from_secs_f64(missing / rate).ok()).flatten();
-        Progress { done, total: self.total, rate, left }
+        Progress { done, total: self.total, rate, left, limit: None, lanes: None }
     }
 }
 

@@ -15,10 +15,11 @@ use tokio::{
 };
 
 use super::{
-    connect::{self, Arrived, Link, arrived},
+    connect::{self, Arrived, Link},
     event::{Answer, Complete, Event, Front, Question},
+    limits::Watch,
     meet,
-    progress::Meter,
+    progress::{Meter, Progress},
     reunion::{Heard, Meeting, Ties},
     send::{PROGRESS, answered, complete},
     summary::Offer,
@@ -33,14 +34,13 @@ use crate::{
     },
     error::Error,
     net::{
-        lane::LaneEvent,
         network::Network,
         rendezvous::{RendezvousError, ServerUrl},
     },
     proto::{
         Role,
         code::Invitation,
-        frame::{Frame, FrameError, Reason},
+        frame::{Frame, FrameError, MAX_FRAME, Reason},
         manifest::{Entry, EntryError, FileId, Kind},
         offer::Offer as Manifest,
         receiver::{Action, Conflict, Input, Receiver},
@@ -83,6 +83,8 @@ pub struct ReceiveOptions {
     pub patience: Duration,
     /// What of the network may be used.
     pub network: Network,
+    /// The most bytes a second that are taken.
+    pub bwlimit: Option<u64>,
 }
 
 /// Where everything goes.
@@ -117,6 +119,33 @@ pub async fn receive(options: ReceiveOptions, front: Front) -> Result<Complete, 
     Receiving::new(met, only, options, &front).run().await
 }
 
+/// Credit of one connection, under the user's limit.
+struct Allowance {
+    since: Instant,
+    /// What the machine would grant.
+    wanted: u64,
+    granted: u64,
+}
+
+impl Allowance {
+    fn new() -> Self {
+        Self { since: Instant::now(), wanted: 0, granted: 0 }
+    }
+
+    /// What may be granted now, when that is more than before.
+    fn due(&mut self, bwlimit: Option<u64>, now: Instant) -> Option<u64> {
+        let allowed = bwlimit.map_or(u64::MAX, |rate| {
+            let soon = (now + PROGRESS * 2).saturating_duration_since(self.since);
+            let bytes = u128::from(rate) * soon.as_millis() / 1_000;
+            u64::try_from(bytes).unwrap_or(u64::MAX).saturating_add(MAX_FRAME as u64)
+        });
+        let limit = self.wanted.min(allowed);
+        let more = limit > self.granted;
+        self.granted = self.granted.max(limit);
+        more.then_some(limit)
+    }
+}
+
 /// A sender that was found.
 struct Met {
     link: Link,
@@ -146,7 +175,8 @@ async fn find(options: &ReceiveOptions, front: &Front) -> Result<Met, Error> {
     let words = paired.keys.verifier_words();
     let meeting = Meeting::of(Role::Receiver, &paired, options.network.clone());
     front.tell(Event::Connecting);
-    let link = connect::connect(Role::Receiver, paired, options.verify, front).await?;
+    let link =
+        connect::connect(Role::Receiver, paired, &options.network, options.verify, front).await?;
     if options.verify || link.peer_wants_words {
         front.tell(Event::Verifier(words));
     }
@@ -196,6 +226,8 @@ struct Receiving<'a> {
     front: &'a Front,
     offer: Offer,
     meter: Meter,
+    watch: Watch,
+    allowance: Allowance,
     written: u64,
     paths: Vec<PathBuf>,
     finishing: bool,
@@ -229,6 +261,8 @@ impl<'a> Receiving<'a> {
             front,
             offer: Offer::default(),
             meter: Meter::new(0, Instant::now()),
+            watch: Watch::default(),
+            allowance: Allowance::new(),
             written: 0,
             paths: Vec::new(),
             finishing: false,
@@ -261,6 +295,10 @@ impl<'a> Receiving<'a> {
                     self.machine.handle(Input::TimedOut);
                 }
                 _ = tick.tick() => {
+                    if let Some(limit) = self.watch.look_at_receiver(self.writer.spent()) {
+                        self.ties.send(&Frame::Limited(limit)).await;
+                    }
+                    self.grant().await;
                     self.tell_progress();
                     continue;
                 }
@@ -275,6 +313,10 @@ impl<'a> Receiving<'a> {
         while let Some(action) = self.machine.poll() {
             match action {
                 Action::Ask => self.open_target(),
+                Action::Send(Frame::Credit { limit }) => {
+                    self.allowance.wanted = limit;
+                    self.grant().await;
+                }
                 Action::Send(frame) => self.ties.send(&frame).await,
                 Action::Reconnect => {} // `Ties` does that by itself.
                 Action::Open(file) => self.look_at(file),
@@ -298,6 +340,13 @@ impl<'a> Receiving<'a> {
             }
         }
         None
+    }
+
+    /// Grants as much credit as the machine wants to, and the user's limit allows.
+    async fn grant(&mut self) {
+        if let Some(limit) = self.allowance.due(self.options.bwlimit, Instant::now()) {
+            self.ties.send(&Frame::Credit { limit }).await;
+        }
     }
 
     fn path(&self, file: FileId) -> String {
@@ -414,12 +463,18 @@ impl<'a> Receiving<'a> {
 
     fn heard(&mut self, heard: Heard) {
         let input = match heard {
-            Heard::Control(event) => self.control(&event),
-            Heard::Data(event) => self.data(&event),
+            Heard::Control(arrived) => self.control(arrived),
+            Heard::Data(arrived) => self.data(arrived),
+            Heard::Lane(..) | Heard::LaneGone(_) => None,
+            Heard::Limited(limit) => {
+                self.watch.hear(limit);
+                None
+            }
             Heard::Cancel(reason) => Some(Input::Peer(Frame::Cancel(reason))),
             Heard::Closed => Some(Input::Closed),
             Heard::Lost => Some(Input::PathLost),
             Heard::Reconnected => {
+                self.allowance = Allowance::new();
                 self.machine.handle(Input::PathLost);
                 Some(Input::Reconnected)
             }
@@ -435,16 +490,16 @@ impl<'a> Receiving<'a> {
     }
 
     /// What arrived on the control channel, where no bulk may travel.
-    fn control(&mut self, event: &LaneEvent) -> Option<Input> {
-        match self.frame(event) {
+    fn control(&mut self, arrived: Arrived) -> Option<Input> {
+        match self.frame(arrived) {
             Some(Input::Peer(Frame::Data(_) | Frame::Hashes(_))) => Some(Input::Malformed),
             other => other,
         }
     }
 
-    /// What arrived on the data lane, where nothing else may travel.
-    fn data(&mut self, event: &LaneEvent) -> Option<Input> {
-        match self.frame(event) {
+    /// What arrived on data lanes, where nothing else may travel.
+    fn data(&mut self, arrived: Arrived) -> Option<Input> {
+        match self.frame(arrived) {
             Some(Input::Peer(frame)) if !matches!(frame, Frame::Data(_) | Frame::Hashes(_)) => {
                 Some(Input::Malformed)
             }
@@ -452,8 +507,8 @@ impl<'a> Receiving<'a> {
         }
     }
 
-    fn frame(&mut self, event: &LaneEvent) -> Option<Input> {
-        match arrived(event) {
+    fn frame(&mut self, arrived: Arrived) -> Option<Input> {
+        match arrived {
             Arrived::Frame(frame) => Some(Input::Peer(frame)),
             Arrived::Nothing => None,
             Arrived::Malformed(FrameError::Entry(EntryError::Name(why))) => {
@@ -499,7 +554,8 @@ impl<'a> Receiving<'a> {
             let done = self.written + self.machine.spared();
             self.meter.expect(self.machine.offer().bytes());
             let progress = self.meter.measure(done, Instant::now());
-            self.front.tell(Event::Progress(progress));
+            let limit = self.watch.told();
+            self.front.tell(Event::Progress(Progress { limit, ..progress }));
         }
     }
 

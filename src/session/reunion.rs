@@ -10,29 +10,34 @@
 
 use std::{future::Future, pin::Pin, time::Duration};
 
+use futures_util::StreamExt as _;
 use p2pshare_signal::protocol::{self, Presence, RoomId};
 use rand_core::Rng;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::{
-    connect::{self, Link},
+    connect::{self, Arrived, Link, arrived, parsed},
     event::{Event, Front},
+    lanes::News,
     meet::{Paired, random},
     signalling::{Signalled, cancelled},
 };
 use crate::{
     error::Error,
     net::{
-        lane::LaneEvent,
+        lane::{LaneEvent, LaneSender, Numbered},
         network::{Network, Transport},
         peer::{Path, PeerEvent},
         rendezvous::{Address, Connection, RendezvousError, Room, RoomEvent},
     },
     proto::{
         Role,
+        binding::FIRST_DATA,
         frame::{Frame, Reason},
+        limit::Limit,
         pake::Keys,
         reunion::{Greeting, Reunion},
+        signal::Signal,
     },
 };
 
@@ -117,9 +122,15 @@ pub struct Ties {
 #[derive(Debug)]
 pub enum Heard {
     /// Something on the control channel.
-    Control(LaneEvent),
-    /// Something on the data lane.
-    Data(LaneEvent),
+    Control(Arrived),
+    /// Something on the data lanes.
+    Data(Arrived),
+    /// There is a further data lane.
+    Lane(u32, LaneSender),
+    /// A data lane is gone.
+    LaneGone(u32),
+    /// What the other end takes for what limits the transfer.
+    Limited(Option<Limit>),
     /// The peer gives up.
     Cancel(Reason),
     /// The peer has closed the connection; a new one is looked for.
@@ -130,6 +141,52 @@ pub enum Heard {
     Reconnected,
     /// There will be none.
     Alone(Error),
+}
+
+impl Link {
+    /// What something on the control channel means; that of further lanes is dealt with here.
+    fn on_control(&mut self, event: &LaneEvent) -> Option<Heard> {
+        match arrived(event) {
+            Arrived::Frame(Frame::Lane { lane, signals }) => {
+                match Signal::from_wire(&signals) {
+                    Ok(signals) => self.lanes.heard(lane, signals),
+                    Err(error) => return Some(Heard::Control(Arrived::Malformed(error.into()))),
+                }
+                None
+            }
+            Arrived::Frame(Frame::Limited(limit)) => Some(Heard::Limited(limit)),
+            arrived => Some(Heard::Control(arrived)),
+        }
+    }
+
+    fn on_data(&mut self, lane: u32, event: &LaneEvent) -> Option<Heard> {
+        match event {
+            LaneEvent::Open => None,
+            LaneEvent::Closed => {
+                self.lanes.close(lane);
+                Some(Heard::LaneGone(lane))
+            }
+            LaneEvent::Message(message) => match self.inbox.take(message) {
+                Ok(()) => None,
+                Err(error) => Some(Heard::Data(Arrived::Malformed(error.into()))),
+            },
+        }
+    }
+
+    async fn lane_news(&mut self, news: News) -> Option<Heard> {
+        match news {
+            News::Say(lane, signals) => {
+                let signals = Signal::to_wire(&signals).into();
+                self.send(&Frame::Lane { lane, signals }).await;
+                None
+            }
+            News::Open(lane, (sender, receiver)) => {
+                self.data.push(Numbered::new(lane, receiver));
+                Some(Heard::Lane(lane, sender))
+            }
+            News::Gone(lane) => Some(Heard::LaneGone(lane)),
+        }
+    }
 }
 
 impl Ties {
@@ -154,6 +211,16 @@ impl Ties {
         }
     }
 
+    /// Has so many further data lanes, if that can be done.
+    pub fn want_lanes(&mut self, count: usize) {
+        self.link.iter_mut().for_each(|link| link.lanes.want(count));
+    }
+
+    /// Gives a data lane up.
+    pub fn close_lane(&mut self, lane: u32) {
+        self.link.iter_mut().for_each(|link| link.lanes.close(lane));
+    }
+
     /// From now on, a lost connection is looked for only so long.
     pub fn be_patient_for(&mut self, patience: Duration) {
         self.patience = self.patience.min(patience);
@@ -164,15 +231,19 @@ impl Ties {
         loop {
             let heard = if let Some(link) = &mut self.link {
                 let improvable = self.search.is_none() && is_improvable(link, &self.meeting);
+                if let Some(frame) = link.inbox.next() {
+                    return Heard::Data(parsed(&frame));
+                }
                 tokio::select! {
                     event = link.control.1.next() => match event {
                         LaneEvent::Closed => Some(self.lost(Heard::Closed)),
-                        event => Some(Heard::Control(event)),
+                        event => link.on_control(&event),
                     },
-                    event = link.data.1.next() => match event {
-                        LaneEvent::Closed => Some(self.lost(Heard::Closed)),
-                        event => Some(Heard::Data(event)),
+                    Some((lane, event)) = link.data.next() => match event {
+                        LaneEvent::Closed if lane == FIRST_DATA => Some(self.lost(Heard::Closed)),
+                        event => link.on_data(lane, &event),
                     },
+                    news = link.lanes.next() => link.lane_news(news).await,
                     event = link.peer.next() => {
                         matches!(event, PeerEvent::Lost).then(|| self.lost(Heard::Lost))
                     }
@@ -350,7 +421,7 @@ impl Meeting {
     ) -> Result<Link, Missed> {
         let paired = self.pair(deadline, gone).await?;
         front.tell(Event::Connecting);
-        let connected = connect::connect(self.role, paired, false, front).await;
+        let connected = connect::connect(self.role, paired, &self.network, false, front).await;
         connected.map_err(|_| Missed::NoPeer)
     }
 
@@ -361,7 +432,7 @@ impl Meeting {
         let deadline = Instant::now() + IMPROVING;
         let found = async {
             let paired = straight.pair(deadline, deadline).await.map_err(|_| Error::NoPath)?;
-            connect::connect(self.role, paired, false, front).await
+            connect::connect(self.role, paired, &self.network, false, front).await
         };
         timeout_at(deadline, found).await.unwrap_or(Err(Error::NoPath))
     }

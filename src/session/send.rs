@@ -14,11 +14,13 @@ use tokio::{
 };
 
 use super::{
-    connect::{self, Arrived, Link, arrived},
+    carrier::{Change, Figures, Need, Wishes},
+    connect::{self, Arrived, Link},
     event::{Answer, Complete, Event, Front, Question},
     feed::{Checker, Fed, Feed, Job},
+    limits::Watch,
     meet::{Host, Wish},
-    progress::Meter,
+    progress::{Lanes, Meter, Progress},
     reunion::{Heard, Meeting, Ties},
     summary::Offer,
 };
@@ -28,7 +30,7 @@ use crate::{
         tree::{Found, Selection, Tree},
     },
     error::Error,
-    net::{lane::LaneEvent, network::Network, rendezvous::ServerUrl},
+    net::{network::Network, rendezvous::ServerUrl},
     proto::{
         Role,
         frame::{Frame, Reason},
@@ -71,6 +73,8 @@ pub struct SendOptions {
     pub patience: Duration,
     /// What of the network may be used.
     pub network: Network,
+    /// How many lanes there are, and how fast they may be.
+    pub wishes: Wishes,
 }
 
 /// Sends to one receiver.
@@ -78,7 +82,7 @@ pub struct SendOptions {
 /// # Errors
 /// [`Error`] when not everything that the receiver wanted arrived whole and safe.
 pub async fn send(options: SendOptions, front: Front) -> Result<Complete, Error> {
-    let SendOptions { what, server, wish, verify, patience, network } = options;
+    let SendOptions { what, server, wish, verify, patience, network, wishes } = options;
     warn_of_names(&what, &front);
     let opened = spawn_blocking(move || open(what)).await.expect("opening does not panic");
     let (source, name) = opened?;
@@ -87,7 +91,7 @@ pub async fn send(options: SendOptions, front: Front) -> Result<Complete, Error>
     let sent = match meet(&host, wish, verify, &network, &front).await {
         Ok((link, meeting, words)) => {
             let ties = Ties::new(link, meeting, patience, front.clone());
-            Sending::new(ties, source, name, words, &front).run().await
+            Sending::new(ties, source, name, words, wishes, &front).run().await
         }
         Err(error) => Err(error),
     };
@@ -138,7 +142,7 @@ async fn meet(
                 let words = paired.keys.verifier_words();
                 let meeting = Meeting::of(Role::Sender, &paired, network.clone());
                 front.tell(Event::Connecting);
-                let link = connect::connect(Role::Sender, paired, verify, front).await?;
+                let link = connect::connect(Role::Sender, paired, network, verify, front).await?;
                 let wanted = verify || link.peer_wants_words;
                 return Ok((link, meeting, wanted.then_some(words)));
             }
@@ -158,6 +162,7 @@ struct Sending<'a> {
     ties: Ties,
     source: Arc<Source>,
     walk: mpsc::Receiver<Walked>,
+    wishes: Wishes,
     feed: Option<Feed>,
     checker: Checker,
     words: Option<[&'static str; 4]>,
@@ -167,6 +172,7 @@ struct Sending<'a> {
     /// Whether the user knows that everything was sent.
     finishing: bool,
     meter: Meter,
+    watch: Watch,
     /// Bytes that left on earlier connections.
     earlier: u64,
     /// Why files were withdrawn: the first reason.
@@ -188,6 +194,7 @@ impl<'a> Sending<'a> {
         source: Source,
         name: Name,
         words: Option<[&'static str; 4]>,
+        wishes: Wishes,
         front: &'a Front,
     ) -> Self {
         let source = Arc::new(source);
@@ -197,6 +204,7 @@ impl<'a> Sending<'a> {
             walk: walk(source.clone(), name),
             checker: Checker::start(source.clone()),
             source,
+            wishes,
             feed: None,
             words,
             answer: None,
@@ -204,6 +212,7 @@ impl<'a> Sending<'a> {
             offer: Offer::default(),
             finishing: false,
             meter: Meter::new(0, Instant::now()),
+            watch: Watch::default(),
             earlier: 0,
             changed: None,
             cause: None,
@@ -232,7 +241,10 @@ impl<'a> Sending<'a> {
                     self.cause = Some(Error::Interrupted(interrupt));
                     self.machine.handle(Input::Failed(Reason::Interrupted));
                 }
-                _ = tick.tick() => self.tell_progress().await,
+                _ = tick.tick() => {
+                    self.look_for_limit().await;
+                    self.tell_progress();
+                }
             }
         };
         self.end(ended).await
@@ -279,8 +291,8 @@ impl<'a> Sending<'a> {
             if self.earlier == 0 {
                 self.meter = Meter::new(self.offer.bytes, Instant::now());
             }
-            let lane = link.data.0.clone();
-            self.feed = Some(Feed::start(self.source.clone(), lane, link.max_frame));
+            let (first, longest) = (link.first.clone(), link.max_frame);
+            self.feed = Some(Feed::start(self.source.clone(), first, longest, self.wishes));
         }
         self.feed.as_mut()
     }
@@ -295,9 +307,21 @@ impl<'a> Sending<'a> {
 
     fn heard(&mut self, heard: Heard) {
         let input = match heard {
-            Heard::Control(event) => arrived_input(&event),
-            // Nothing comes back on the data lane.
-            Heard::Data(event) => arrived_input(&event).map(|_| Input::Malformed),
+            Heard::Control(arrived) => arrived_input(arrived),
+            // Nothing comes back on data lanes.
+            Heard::Data(_) => Some(Input::Malformed),
+            Heard::Lane(lane, sender) => {
+                self.change_lanes(Change::Open(lane, sender));
+                None
+            }
+            Heard::LaneGone(lane) => {
+                self.change_lanes(Change::Gone(lane));
+                None
+            }
+            Heard::Limited(limit) => {
+                self.watch.hear(limit);
+                None
+            }
             Heard::Cancel(reason) => Some(Input::Peer(Frame::Cancel(reason))),
             Heard::Closed | Heard::Lost => {
                 self.drop_feed();
@@ -314,6 +338,12 @@ impl<'a> Sending<'a> {
             }
         };
         input.into_iter().for_each(|input| self.machine.handle(input));
+    }
+
+    fn change_lanes(&self, change: Change) {
+        if let Some(feed) = &self.feed {
+            feed.change(change);
+        }
     }
 
     fn drop_feed(&mut self) {
@@ -364,6 +394,11 @@ impl<'a> Sending<'a> {
                 self.note(file, error);
                 Input::Changed(file)
             }
+            Fed::Need(Need::Lanes(count)) => return self.ties.want_lanes(count),
+            Fed::Need(Need::Close(lane)) => {
+                self.ties.close_lane(lane);
+                return self.change_lanes(Change::Gone(lane));
+            }
         };
         self.machine.handle(input);
     }
@@ -381,19 +416,33 @@ impl<'a> Sending<'a> {
     }
 
     /// What the peer has acknowledged is what has left for good.
-    async fn tell_progress(&mut self) {
-        let (Some(feed), Some(link)) = (&self.feed, self.ties.link()) else { return };
-        let outstanding = u64::try_from(link.data.0.outstanding().await).unwrap_or_default();
-        let done = (self.earlier + feed.sent()).saturating_sub(outstanding);
-        let done = done + self.machine.spared();
+    fn tell_progress(&mut self) {
+        let Some(feed) = &self.feed else { return };
+        let Figures { sent, under_way, lanes: count, window, round, again, .. } = feed.figures();
+        let done = (self.earlier + sent).saturating_sub(under_way) + self.machine.spared();
         if done > 0 {
-            self.front.tell(Event::Progress(self.meter.measure(done, Instant::now())));
+            let lanes = Some(Lanes { count, under_way, window, round, again });
+            let progress = self.meter.measure(done, Instant::now());
+            self.front.tell(Event::Progress(Progress {
+                limit: self.watch.limit,
+                lanes,
+                ..progress
+            }));
+        }
+    }
+
+    /// Sees what the transfer waits for, and tells the receiver.
+    async fn look_for_limit(&mut self) {
+        let (Some(feed), Some(link)) = (&self.feed, self.ties.link()) else { return };
+        let found = self.watch.look_at_sender(feed.figures(), feed.spent(), link.path);
+        if let Some(limit) = found {
+            self.ties.send(&Frame::Limited(limit)).await;
         }
     }
 
     async fn end(mut self, ended: Result<Outcome, Failure>) -> Result<Complete, Error> {
         if ended.is_ok() {
-            self.tell_progress().await;
+            self.tell_progress();
         }
         let took = self.meter.elapsed(Instant::now());
         self.ties.end(ended.as_ref().err().and_then(Failure::reason)).await;
@@ -452,8 +501,8 @@ fn walk(source: Arc<Source>, name: Name) -> mpsc::Receiver<Walked> {
 }
 
 /// What arrived on the control channel, as far as the machine cares.
-fn arrived_input(event: &LaneEvent) -> Option<Input> {
-    match arrived(event) {
+fn arrived_input(arrived: Arrived) -> Option<Input> {
+    match arrived {
         Arrived::Frame(frame) => Some(Input::Peer(frame)),
         Arrived::Nothing => None,
         Arrived::Malformed(_) => Some(Input::Malformed),

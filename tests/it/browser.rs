@@ -18,7 +18,7 @@ use p2pshare::{
     Network, Path as Route,
     net::{
         lane::{LaneEvent, LaneReceiver, LaneSender},
-        peer::{Channels, Peer, PeerEvent},
+        peer::{CONTROL, Channel, DATA, Peer, PeerEvent, SAFE_MTU},
         sdp,
     },
     proto::{
@@ -92,10 +92,12 @@ async fn we_answer_a_browser_that_shows_its_addresses() {
     met.talk().await.close().await;
 }
 
+const LABELS: [&str; 2] = [CONTROL, DATA];
+
 async fn offer_to(mut browser: Browser) -> Met {
     let start = Instant::now();
     let (peer, channels, ours) =
-        Box::pin(Peer::offer(Network::default().prepare(&[]))).await.unwrap();
+        Box::pin(Peer::offer(Network::default().prepare(&[]), LABELS, SAFE_MTU)).await.unwrap();
     let theirs = described(&browser.call("answer", json!(sdp::render(&ours))));
     peer.accept(&theirs).await.unwrap();
     Met::new("our offer", start, browser, peer, channels, ours, theirs).await
@@ -105,7 +107,7 @@ async fn answer_to(mut browser: Browser) -> Met {
     let start = Instant::now();
     let theirs = described(&browser.call("offer", Value::Null));
     let (peer, channels, ours) =
-        Box::pin(Peer::answer(Network::default().prepare(&[]), &theirs)).await.unwrap();
+        Box::pin(Peer::answer(Network::default().prepare(&[]), LABELS, &theirs)).await.unwrap();
     browser.call("accept", json!(sdp::render(&ours)));
     Met::new("its offer", start, browser, peer, channels, ours, theirs).await
 }
@@ -130,7 +132,7 @@ impl Met {
         start: Instant,
         mut browser: Browser,
         mut peer: Peer,
-        channels: Channels,
+        channels: [Channel; 2],
         ours: Description,
         theirs: Description,
     ) -> Self {
@@ -142,7 +144,7 @@ impl Met {
         for candidate in gathered(&mut peer).await {
             browser.call("addCandidate", json!(sdp::render_candidate(&candidate)));
         }
-        let mut lanes = [channels.control, channels.data];
+        let mut lanes = channels;
         for (_, receiver) in &mut lanes {
             assert!(matches!(next(receiver).await, LaneEvent::Open));
         }

@@ -1,18 +1,21 @@
 //! An end of a transfer inside the test: it knows the code, and from the first description on it
 //! says what the test wants said. Made of the library's own parts.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use bytes::BytesMut;
 use p2pshare::{
     Code, Dialer, Network, ServerUrl,
     net::{
         lane::{LaneEvent, LaneReceiver, LaneSender},
-        peer::{Channels, Peer, PeerEvent},
+        peer::{CONTROL as CONTROL_LABEL, Channel, DATA, Peer, PeerEvent, SAFE_MTU},
         rendezvous::{Address, Connection, Slot},
     },
     proto::{
         Role,
         binding::{Binding, CONTROL, FIRST_DATA, Fingerprints, Hello},
         frame::Frame,
+        lanes::NUMBER,
         pairing::{Claiming, Message, Waiting},
         pake::Keys,
         signal::{Description, Signal},
@@ -153,6 +156,8 @@ pub(crate) struct Rogue {
     control: (LaneSender, LaneReceiver),
     data: (LaneSender, LaneReceiver),
     signalling: Signalling,
+    /// The number of the next frame on the data lane.
+    numbers: AtomicU64,
 }
 
 impl Rogue {
@@ -163,8 +168,16 @@ impl Rogue {
 
     /// Says something on a lane; whether the lane took it.
     pub(crate) async fn say(&self, lane: u32, frame: &[u8]) -> bool {
-        let sender = if lane == CONTROL { &self.control.0 } else { &self.data.0 };
-        sender.send(BytesMut::from(frame)).await.is_ok()
+        if lane == CONTROL {
+            return self.control.0.send(BytesMut::from(frame)).await.is_ok();
+        }
+        self.say_as(self.numbers.fetch_add(1, Ordering::Relaxed), frame).await
+    }
+
+    /// Says something on the data lane, as the frame of a number.
+    pub(crate) async fn say_as(&self, number: u64, frame: &[u8]) -> bool {
+        let message = [&number.to_be_bytes(), frame].concat();
+        self.data.0.send(BytesMut::from(message.as_slice())).await.is_ok()
     }
 
     /// The next frame of the other end on any lane; `None` when it has closed.
@@ -172,9 +185,9 @@ impl Rogue {
         let (control, data) = (&mut self.control.1, &mut self.data.1);
         let next = async {
             loop {
-                let event = tokio::select! {
-                    event = control.next() => event,
-                    event = data.next() => event,
+                let (event, before) = tokio::select! {
+                    event = control.next() => (event, 0),
+                    event = data.next() => (event, NUMBER),
                     event = self.peer.next() => match event {
                         PeerEvent::Lost => return None,
                         _ => continue,
@@ -187,7 +200,10 @@ impl Rogue {
                 match event {
                     LaneEvent::Open => {}
                     LaneEvent::Closed => return None,
-                    LaneEvent::Message(bytes) => return Frame::from_wire(&bytes).unwrap(),
+                    LaneEvent::Message(bytes) => match Frame::from_wire(&bytes.slice(before..)) {
+                        Ok(Some(Frame::Limited(_))) => {}
+                        frame => return frame.unwrap(),
+                    },
                 }
             }
         };
@@ -225,6 +241,8 @@ impl Rogue {
     }
 }
 
+const LABELS: [&str; 2] = [CONTROL_LABEL, DATA];
+
 /// On the way to lanes that both ends have greeted on.
 struct Connecting {
     role: Role,
@@ -233,7 +251,7 @@ struct Connecting {
     other_keys: Keys,
     signalling: Signalling,
     peer: Peer,
-    channels: Channels,
+    channels: [Channel; 2],
     ours: [u8; 32],
     theirs: Option<[u8; 32]>,
 }
@@ -245,7 +263,7 @@ impl Connecting {
         let mut early = Vec::new();
         let (peer, channels, ours, theirs) = match role {
             Role::Sender => {
-                let (peer, channels, ours) = Peer::offer(routes).await.unwrap();
+                let (peer, channels, ours) = Peer::offer(routes, LABELS, SAFE_MTU).await.unwrap();
                 (peer, channels, ours, None)
             }
             Role::Receiver => {
@@ -259,7 +277,7 @@ impl Connecting {
                         break offer;
                     }
                 };
-                let (peer, channels, ours) = Peer::answer(routes, &offer).await.unwrap();
+                let (peer, channels, ours) = Peer::answer(routes, LABELS, &offer).await.unwrap();
                 (peer, channels, ours, Some(offer.fingerprint))
             }
         };
@@ -280,7 +298,7 @@ impl Connecting {
     async fn finish(mut self) -> Option<Rogue> {
         let (mut greeted, mut closed, mut lost) = ([false; 2], [false; 2], false);
         while greeted != [true; 2] {
-            let Channels { control, data } = &mut self.channels;
+            let [control, data] = &mut self.channels;
             let (lane, event) = tokio::select! {
                 event = self.peer.next(), if !lost => match event {
                     PeerEvent::Candidate(candidate) => {
@@ -315,8 +333,8 @@ impl Connecting {
             }
         }
         let Self { peer, channels, signalling, lie, .. } = self;
-        let Channels { control, data } = channels;
-        let mut rogue = Rogue { peer, control, data, signalling };
+        let [control, data] = channels;
+        let mut rogue = Rogue { peer, control, data, signalling, numbers: AtomicU64::new(0) };
         if matches!(lie, Lie::None | Lie::MessageSize(_)) {
             return Some(rogue);
         }
@@ -369,7 +387,7 @@ impl Connecting {
     }
 
     async fn say(&self, lane: u32, message: &[u8]) {
-        let Channels { control, data } = &self.channels;
+        let [control, data] = &self.channels;
         let sender = if lane == CONTROL { &control.0 } else { &data.0 };
         let _ = sender.send(BytesMut::from(message)).await;
     }

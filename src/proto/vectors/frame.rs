@@ -2,9 +2,11 @@ use std::ops::Range;
 
 use super::*;
 use crate::proto::{
+    Role,
     binding::Hello,
     digest::Hash,
     frame::{ChunkHash, Finished, Frame, Record, Wanted},
+    limit::{Limit, What},
     manifest::{Entry, FileId, Kind, Modified},
     name::RelPath,
 };
@@ -28,6 +30,8 @@ enum Shown {
     Withdraw { files: Vec<RangeShown> },
     Kept { file: u32, chunks: u32 },
     Resume { entries: u32 },
+    Lane { lane: u32, signals: Hex },
+    Limited { what: Option<String>, end: Option<String> },
 }
 
 /// A range as its first and the one after its last.
@@ -108,6 +112,10 @@ impl Description for Shown {
             Self::Withdraw { files } => Frame::Withdraw(ranges(files)),
             Self::Kept { file, chunks } => Frame::Kept { file: FileId(*file), chunks: *chunks },
             Self::Resume { entries } => Frame::Resume { entries: *entries },
+            Self::Lane { lane, signals } => {
+                Frame::Lane { lane: *lane, signals: signals.bytes().into() }
+            }
+            Self::Limited { what, end } => Frame::Limited(limit(what.as_deref(), end.as_deref())),
         }
     }
 }
@@ -146,6 +154,12 @@ fn finished(shown: &FinishedShown) -> Finished {
 
 fn wanted(WantedShown { files, chunks }: &WantedShown) -> Wanted {
     Wanted { files: files.range(), chunks: chunks.range() }
+}
+
+fn limit(what: Option<&str>, end: Option<&str>) -> Option<Limit> {
+    let what = (0..u16::MAX).filter_map(What::of_code).find(|known| what == Some(known.word()));
+    let end = [Role::Sender, Role::Receiver].into_iter().find(|role| end == Some(role.label()));
+    Some(Limit { what: what?, end: end? })
 }
 
 fn ranges(shown: &[RangeShown]) -> Vec<Range<u32>> {
@@ -228,10 +242,12 @@ fn the_fields_of_frames_are_those_of_the_specification() {
         ("Skip", 0x800d),
         ("Kept", 0x800f),
         ("Resume", 0x8010),
+        ("Lane", 0x0001),
+        ("Limited", 0x0002),
     ] {
         assert_eq!(used[&kind], document::tags_of(section), "{section}");
     }
     assert!(used[&0x8006].is_empty(), "Accept has no fields");
-    assert_eq!(used.len(), 9, "every frame of fields is compared");
+    assert_eq!(used.len(), 11, "every frame of fields is compared");
     assert_eq!(in_entries, document::tags_of("Entries"));
 }

@@ -241,6 +241,7 @@ impl Refusal for FrameError {
         match self {
             Self::Wire(error) | Self::Entry(EntryError::Wire(error)) => error.kind(),
             Self::Entry(EntryError::Name(error)) => error.kind(),
+            Self::Number(_) => "frame-number",
         }
     }
 }

@@ -1,0 +1,236 @@
+//! Further lanes of a connection, each a PeerConnection of its own with a data channel. They are
+//! described over the control channel, so that no server is needed, and take the kind of path that
+//! the first connection has found.
+//!
+//! They are also how the path's MTU is found out: a lane that assumes one comes up only if its first
+//! message, which fills a packet, arrives. Each that does not is followed by one that assumes less,
+//! down to what every path carries.
+
+use std::{collections::HashMap, time::Duration};
+
+use p2pshare_signal::protocol::IceServer;
+use tokio::{sync::mpsc, time::timeout};
+
+use super::{
+    establish::{Established, Plan, Speech, establish},
+    signalling::Signalled,
+};
+use crate::{
+    error::Error,
+    net::{
+        interfaces::ETHERNET_MTU,
+        network::{Network, Transport},
+        peer::{Channel, DATA, Path, PeerEvent, SAFE_MTU},
+    },
+    proto::{Role, binding::FIRST_DATA, pake::Keys, signal::Signal},
+};
+
+/// The most further lanes of a connection.
+pub(super) const MOST_LANES: usize = 16;
+
+/// The same through a relay, which grants a room so many allocations only.
+const MOST_RELAYED: usize = 4;
+
+/// How long a lane may take to come up. Of what is lost at random on the way there, SCTP sends
+/// the first again after a second.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// The same when it is to find out the path's MTU.
+const PROBE_PATIENCE: Duration = Duration::from_secs(4);
+
+/// Lanes that may fail one after the other until no more are opened.
+const FAILURES: u32 = 3;
+
+/// What becomes of lanes.
+#[derive(Debug)]
+pub(super) enum News {
+    /// To be told to the peer.
+    Say(u32, Vec<Signal>),
+    /// A lane is open.
+    Open(u32, Channel),
+    /// A lane is not there any more, or did not come up.
+    Gone(u32),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Lanes {
+    role: Role,
+    keys: Keys,
+    network: Network,
+    servers: Vec<IceServer>,
+    most: usize,
+    tasks: HashMap<u32, Task>,
+    next: u32,
+    wanted: usize,
+    /// What is assumed of the path.
+    mtu: u32,
+    /// Whether a lane has come up that assumed it.
+    proven: bool,
+    failures: u32,
+    tell: mpsc::UnboundedSender<News>,
+    news: mpsc::UnboundedReceiver<News>,
+}
+
+#[derive(Debug)]
+struct Task {
+    signals: mpsc::UnboundedSender<Vec<Signal>>,
+    open: bool,
+}
+
+/// What the peer says of one lane, and where to say something.
+struct Voice {
+    lane: u32,
+    signals: mpsc::UnboundedReceiver<Vec<Signal>>,
+    tell: mpsc::UnboundedSender<News>,
+}
+
+impl Speech for Voice {
+    fn say(&mut self, signals: &[Signal]) {
+        // The connection may have ended.
+        let _ = self.tell.send(News::Say(self.lane, signals.to_vec()));
+    }
+
+    async fn next(&mut self) -> Result<Signalled, Error> {
+        self.signals.recv().await.map(Signalled::Signals).ok_or(Error::NoPath)
+    }
+}
+
+impl Lanes {
+    /// None yet, beside a first connection that takes such a path, which may have this MTU.
+    pub(super) fn new(
+        role: Role,
+        keys: Keys,
+        network: &Network,
+        servers: Vec<IceServer>,
+        path: Path,
+        mtu: u32,
+    ) -> Self {
+        let relayed = path == Path::Relay;
+        let transport = if relayed { Transport::Relay } else { Transport::Direct };
+        let (tell, news) = mpsc::unbounded_channel();
+        Self {
+            role,
+            keys,
+            network: Network { transport, ..network.clone() },
+            servers,
+            most: if relayed { MOST_RELAYED } else { MOST_LANES },
+            tasks: HashMap::new(),
+            next: FIRST_DATA + 1,
+            wanted: 0,
+            mtu,
+            proven: false,
+            failures: 0,
+            tell,
+            news,
+        }
+    }
+
+    /// Opens lanes until there are so many, if that can be done. Before the path's MTU is known
+    /// one is tried at a time.
+    pub(super) fn want(&mut self, count: usize) {
+        self.wanted = count.min(self.most);
+        let at_once = if self.proven { self.wanted } else { self.wanted.min(1) };
+        while self.tasks.len() < at_once && self.failures < FAILURES {
+            let lane = self.next;
+            self.start(lane);
+        }
+    }
+
+    /// What the peer says of a lane. The receiver answers one that is new.
+    pub(super) fn heard(&mut self, lane: u32, signals: Vec<Signal>) {
+        let new = self.role == Role::Receiver && lane >= self.next && self.tasks.len() < self.most;
+        if new {
+            self.start(lane);
+        }
+        if let Some(task) = self.tasks.get(&lane) {
+            // It may have ended.
+            let _ = task.signals.send(signals);
+        }
+    }
+
+    /// Closes a lane.
+    pub(super) fn close(&mut self, lane: u32) {
+        self.tasks.remove(&lane);
+    }
+
+    fn start(&mut self, lane: u32) {
+        let (signals, said) = mpsc::unbounded_channel();
+        self.tasks.insert(lane, Task { signals, open: false });
+        self.next = lane.saturating_add(1);
+        let voice = Voice { lane, signals: said, tell: self.tell.clone() };
+        let plan = Plan {
+            role: self.role,
+            keys: self.keys.clone(),
+            lanes: [(lane, DATA)],
+            mtu: self.mtu,
+            words: false,
+        };
+        let (network, servers) = (self.network.clone(), self.servers.clone());
+        let probes = self.role == Role::Sender && !self.proven && self.mtu > SAFE_MTU;
+        let patience = if probes { PROBE_PATIENCE } else { PATIENCE };
+        tokio::spawn(run(plan, voice, network, servers, patience));
+    }
+
+    /// The next thing that happens.
+    pub(super) async fn next(&mut self) -> News {
+        let Some(news) = self.news.recv().await else { return std::future::pending().await };
+        match &news {
+            News::Say(..) => {}
+            News::Open(lane, _) => {
+                self.tasks.get_mut(lane).into_iter().for_each(|task| task.open = true);
+                self.proven = true;
+                self.failures = 0;
+                self.want(self.wanted);
+            }
+            News::Gone(lane) => {
+                let was_open = self.tasks.remove(lane).is_none_or(|task| task.open);
+                if self.role == Role::Sender && !was_open {
+                    self.failed();
+                }
+            }
+        }
+        news
+    }
+
+    fn failed(&mut self) {
+        if self.proven || self.mtu == SAFE_MTU {
+            self.failures += 1;
+        } else {
+            self.mtu = if self.mtu > ETHERNET_MTU { ETHERNET_MTU } else { SAFE_MTU };
+        }
+        self.want(self.wanted);
+    }
+}
+
+/// A lane, from its description to its end.
+async fn run(
+    plan: Plan<1>,
+    mut voice: Voice,
+    network: Network,
+    servers: Vec<IceServer>,
+    patience: Duration,
+) {
+    let lane = voice.lane;
+    let routes = network.prepare(&servers);
+    let mtu = plan.mtu;
+    let established = timeout(patience, establish(plan, &mut voice, routes)).await;
+    match established {
+        Ok(Ok(Established { mut peer, channels: [channel], .. })) => {
+            tracing::debug!(lane, mtu, "lane");
+            peer.opened();
+            // The connection may have ended.
+            let _ = voice.tell.send(News::Open(lane, channel));
+            loop {
+                tokio::select! {
+                    event = peer.next() => if let PeerEvent::Lost = event { break },
+                    signals = voice.signals.recv() => if signals.is_none() { break },
+                }
+            }
+            peer.close().await;
+        }
+        Ok(Err(error)) => tracing::debug!(lane, mtu, %error, "lane"),
+        Err(_) => tracing::debug!(lane, mtu, "the lane does not come up"),
+    }
+    let _ = voice.tell.send(News::Gone(lane));
+}
