@@ -65,21 +65,29 @@ pub fn is_near(address: IpAddr) -> bool {
     is_private || up().iter().any(|interface| is_in_subnet(&interface.addr, address))
 }
 
-/// The MTU of the interface that leads from an address of this machine to another, in bytes; of an
-/// ordinary one when it is not known.
+/// The largest packet that the way from an address of this machine to another takes as far as the
+/// kernel knows, in bytes; that of an ordinary interface when it does not.
 #[must_use]
 pub fn mtu(own: IpAddr, peer: IpAddr) -> u32 {
-    let all = up();
-    // What this machine sends to itself never leaves it, whatever the address.
-    let is_own = all.iter().any(|interface| interface.ip() == peer);
-    let leads = |interface: &Interface| {
-        if is_own { interface.is_loopback() } else { interface.ip() == own }
+    known_mtu(own, peer).unwrap_or(ETHERNET_MTU)
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn known_mtu(own: IpAddr, peer: IpAddr) -> Option<u32> {
+    /// Connecting a UDP socket sends nothing.
+    const DISCARD: u16 = 9;
+    let socket = UdpSocket::bind((own, 0)).ok()?;
+    socket.connect((peer, DISCARD)).ok()?;
+    let mtu = match own {
+        IpAddr::V4(_) => rustix::net::sockopt::ip_mtu(&socket),
+        IpAddr::V6(_) => rustix::net::sockopt::ipv6_mtu(&socket),
     };
-    let told = all.into_iter().find(leads).and_then(|interface| {
-        let file = format!("/sys/class/net/{}/mtu", interface.name);
-        std::fs::read_to_string(file).ok()?.trim().parse().ok()
-    });
-    told.unwrap_or(ETHERNET_MTU)
+    mtu.ok()
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn known_mtu(_own: IpAddr, _peer: IpAddr) -> Option<u32> {
+    None
 }
 
 fn is_in_subnet(interface: &IfAddr, address: IpAddr) -> bool {
@@ -127,6 +135,14 @@ mod tests {
         assert!(!addresses.is_empty() && addresses.len() <= MOST);
         let loopback = addresses.iter().filter(|address| address.ip().is_loopback()).count();
         assert!(loopback == 0 || loopback == addresses.len(), "{addresses:?}");
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_way_to_oneself_takes_large_packets_and_no_way_ordinary_ones() {
+        let (loopback, elsewhere) = (Ipv4Addr::LOCALHOST.into(), Ipv4Addr::from([192, 0, 2, 1]));
+        assert!(mtu(loopback, loopback) > ETHERNET_MTU);
+        assert_eq!(mtu(elsewhere.into(), loopback), ETHERNET_MTU);
     }
 
     #[test]

@@ -250,7 +250,8 @@ fn frames_out_of_turn_of_the_wrong_direction_or_of_no_sense_are_refused() {
 fn a_receiver_that_goes_away_has_not_received() {
     let lost = |what, size, steps| (what, size, steps, 8, "was lost");
     all_end(vec![
-        lost("before the offer", SMALL, vec![Close]),
+        // Its own first message may be lost with it, and then there never was a connection.
+        ("before the offer", SMALL, vec![Close], 8, ""),
         lost("after the offer", SMALL, vec![Offered, Close]),
         lost("after accept", SMALL, vec![Offered, TAKE, Close]),
         lost("amid data", LARGE, vec![Offered, TAKE, credit(1_000_000), SomeData, Close]),

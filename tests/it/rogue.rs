@@ -158,6 +158,8 @@ pub(crate) struct Rogue {
     signalling: Signalling,
     /// The number of the next frame on the data lane.
     numbers: AtomicU64,
+    /// The other end's first message on the data lane, the only one without a number, was heard.
+    data_greeted: bool,
 }
 
 impl Rogue {
@@ -187,7 +189,13 @@ impl Rogue {
             loop {
                 let (event, before) = tokio::select! {
                     event = control.next() => (event, 0),
-                    event = data.next() => (event, NUMBER),
+                    event = data.next() => match event {
+                        LaneEvent::Message(_) if !self.data_greeted => {
+                            self.data_greeted = true;
+                            continue;
+                        }
+                        event => (event, NUMBER),
+                    },
                     event = self.peer.next() => match event {
                         PeerEvent::Lost => return None,
                         _ => continue,
@@ -334,7 +342,9 @@ impl Connecting {
         }
         let Self { peer, channels, signalling, lie, .. } = self;
         let [control, data] = channels;
-        let mut rogue = Rogue { peer, control, data, signalling, numbers: AtomicU64::new(0) };
+        let [_, data_greeted] = greeted;
+        let mut rogue =
+            Rogue { peer, control, data, signalling, numbers: AtomicU64::new(0), data_greeted };
         if matches!(lie, Lie::None | Lie::MessageSize(_)) {
             return Some(rogue);
         }
