@@ -31,6 +31,8 @@ pub enum Error {
     Sink(SinkError),
     /// No server to meet at.
     Server(RendezvousError),
+    /// What the disk can do cannot be measured.
+    Trial(std::io::Error),
     /// The sender's own server cannot be started.
     Embedded(std::io::Error),
     /// Nobody announces the code's nameplate on this LAN.
@@ -215,6 +217,11 @@ impl Error {
             Self::Discard(error) => {
                 told(&format!("What is left of a transfer cannot be removed: {error}."), None, 10)
             }
+            Self::Trial(error) => told(
+                &format!("This folder's disk cannot be measured: {error}."),
+                Some("start the measurement in a folder that you can write to"),
+                10,
+            ),
             Self::Interrupted(Interrupt::Interrupted) => told("Interrupted.", None, 130),
             Self::Interrupted(Interrupt::Terminated) => told("Terminated.", None, 143),
         }
@@ -225,7 +232,9 @@ impl Error {
     pub fn reason(&self) -> Reason {
         match self {
             Self::Source(_) => Reason::SourceChanged,
-            Self::DeclinedHere | Self::Sink(SinkError::NotOneFile) => Reason::Declined,
+            Self::DeclinedHere | Self::Sink(SinkError::NotOneFile | SinkError::NotNoise) => {
+                Reason::Declined
+            }
             Self::Sink(_) => Reason::Disk,
             Self::Interrupted(_) => Reason::Interrupted,
             Self::Corrupt | Self::Tampered | Self::Unbound | Self::WordsDiffer => {
@@ -304,6 +313,11 @@ fn sink(error: &SinkError) -> Told {
         SinkError::NotOneFile => (
             "Only one file can go to the standard output.".to_owned(),
             Some("leave `-o -` out, or choose one file with the sender"),
+            2,
+        ),
+        SinkError::NotNoise => (
+            "The other end offers files, and does not measure; nothing was received.".to_owned(),
+            Some("ask the sender for a new code, and say `p2pshare receive`"),
             2,
         ),
         SinkError::Target(path) => (
@@ -483,7 +497,12 @@ mod tests {
         all.push(Error::Corrupt);
         all.extend(names().map(Error::UnsafeName));
         all.push(Error::Violation("a message came out of turn".to_owned()));
-        all.extend([Error::SomeChanged(3), Error::Kept, Error::Discard(denied())]);
+        all.extend([
+            Error::SomeChanged(3),
+            Error::Kept,
+            Error::Discard(denied()),
+            Error::Trial(denied()),
+        ]);
         all.extend([Interrupt::Interrupted, Interrupt::Terminated].map(Error::Interrupted));
         all
     }
@@ -526,7 +545,7 @@ mod tests {
         ]
     }
 
-    fn sinks() -> [SinkError; 6] {
+    fn sinks() -> [SinkError; 7] {
         use SinkError as E;
         let path = || "folder/\u{202e}name".into();
         [
@@ -536,6 +555,7 @@ mod tests {
             E::Target(path()),
             E::Pipe(io::ErrorKind::BrokenPipe.into()),
             E::NotOneFile,
+            E::NotNoise,
         ]
     }
 
@@ -603,6 +623,7 @@ mod tests {
             Error::SomeChanged(_) => "SomeChanged",
             Error::Kept => "Kept",
             Error::Discard(_) => "Discard",
+            Error::Trial(_) => "Trial",
             Error::Corrupt => "Corrupt",
             Error::Violation(_) => "Violation",
         };
@@ -629,6 +650,7 @@ mod tests {
             SinkError::Target(_) => "Target",
             SinkError::Pipe(_) => "Pipe",
             SinkError::NotOneFile => "NotOneFile",
+            SinkError::NotNoise => "NotNoise",
         }
     }
 

@@ -82,6 +82,8 @@
 //! | What if a lane dies? | what it had goes over another, by number | [`proto::lanes`] |
 //! | How large are packets? | 1,280 bytes, or what a lane's first message has proved | `session::lanes` |
 //! | What limits a transfer? | what most of a second was spent waiting for | [`session::limits`] |
+//! | How long are messages? | as many full packets as the system takes at once | [`net::peer`] |
+//! | What is measured without files? | a stream of noise that nobody keeps | [`session::bench`] |
 //! | What is each failure called? | one table | [`error`] |
 //!
 //! # Round trips
@@ -123,6 +125,7 @@ pub use proto::{
     receiver::Conflict,
 };
 pub use session::{
+    bench::{self, Stage},
     carrier::Wishes,
     doctor::{Finding, Verdict, doctor},
     event::{Answer, Complete, Event, Front, Interrupt, Question, Shown},

@@ -2,10 +2,10 @@
 
 mod cli;
 
-use std::{process::ExitCode, time::Duration};
+use std::{path::Path, process::ExitCode, time::Duration};
 
 use cli::{
-    args::{Cli, Command, General, LogLevel, ReceiveArgs, SendArgs, TransfersCommand},
+    args::{BenchArgs, Cli, Command, General, LogLevel, ReceiveArgs, SendArgs, TransfersCommand},
     config::Config,
     ui::Ui,
 };
@@ -19,6 +19,11 @@ use tracing_subscriber::EnvFilter;
 /// The webrtc stack allocates for every packet; this is what it is fastest with.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// A measurement's code, and how long a lost connection is waited for in one.
+const WORDS: usize = 3;
+const TTL: Duration = Duration::from_secs(24 * 60 * 60);
+const MEASURING_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What may still run when everything is done: a thread that waits for a line.
 const SHUTDOWN: Duration = Duration::from_millis(100);
@@ -62,6 +67,10 @@ async fn run(cli: Cli, ui: &mut Ui) -> Result<(), Error> {
             }
             follow(|front| p2pshare::receive(options, front), ui).await
         }
+        Command::Bench(bench) if bench.local => {
+            p2pshare::bench::stages(Path::new("."), |stage| ui.stage(stage))
+        }
+        Command::Bench(bench) => measure(bench, general, ui).await,
         Command::Hash(hash) => {
             Ui::data(&p2pshare::digest(&hash.path)?.to_string());
             Ok(())
@@ -72,6 +81,36 @@ async fn run(cli: Cli, ui: &mut Ui) -> Result<(), Error> {
             p2pshare::doctor(server.as_ref(), &network, |finding| ui.finding(&finding)).await
         }
     }
+}
+
+/// Measures the path: the end without a code sends noise.
+async fn measure(args: BenchArgs, general: General, ui: &mut Ui) -> Result<(), Error> {
+    let BenchArgs { code, time, connections, .. } = args;
+    let bwlimit = general.bwlimit;
+    let (server, network) = reach(general)?;
+    let (verify, patience) = (false, MEASURING_PATIENCE);
+    let Some(invitation) = code else {
+        let what = p2pshare::bench::stream(time);
+        let wishes = Wishes { connections, bwlimit };
+        let wish = Wish { code: None, words: WORDS, ttl: TTL };
+        ui.invite_with("bench");
+        let options = SendOptions { what, server, wish, verify, patience, network, wishes };
+        return follow(|front| p2pshare::send(options, front), ui).await;
+    };
+    let options = ReceiveOptions {
+        invitation,
+        server,
+        out: Out::Nowhere,
+        pipe: p2pshare::bench::nowhere,
+        consent: Consent::Given,
+        conflict: None,
+        only: Vec::new(),
+        verify,
+        patience,
+        network,
+        bwlimit,
+    };
+    follow(|front| p2pshare::receive(options, front), ui).await
 }
 
 /// Runs a session and shows its events until it ends.

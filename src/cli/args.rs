@@ -39,6 +39,7 @@ pub(crate) struct Cli {
 
 /// What goes with every command.
 #[derive(Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "these are flags")]
 pub(crate) struct General {
     /// Rendezvous server to meet at, e.g. `wss://example.org` or `ws://box:9477`.
     ///
@@ -133,6 +134,11 @@ pub(crate) enum Command {
     Hash(HashArgs),
     /// Find out what works from here: server, UDP, NAT, relay, IPv6, clock, discovery, space.
     Doctor,
+    /// Measure the path to another machine, without files; or this machine, with --local.
+    ///
+    /// `p2pshare bench` prints a code, and `p2pshare bench CODE` on the other machine receives noise
+    /// that nobody keeps: both ends then say how fast it went, and what limited it.
+    Bench(BenchArgs),
     /// Show or throw away what interrupted transfers have left on this machine.
     #[command(subcommand)]
     Transfers(TransfersCommand),
@@ -245,6 +251,25 @@ pub(crate) struct ReceiveArgs {
     /// Show four words on both ends; the sender's user must say that they are the same.
     #[arg(long, action = ArgAction::SetTrue)]
     pub(crate) verify: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct BenchArgs {
+    /// The code that `p2pshare bench` shows on the other machine.
+    #[arg(env = "P2PSHARE_CODE", hide_env_values = true, conflicts_with = "local")]
+    pub(crate) code: Option<Invitation>,
+
+    /// Measure what each stage does alone: writing and reading in this folder, hash, cipher.
+    #[arg(long)]
+    pub(crate) local: bool,
+
+    /// How long to send.
+    #[arg(long, default_value = "10s", value_parser = parse_patience, value_name = "TIME")]
+    pub(crate) time: Duration,
+
+    /// How many connections to send over, 1 to 16; `auto` takes more while that is faster.
+    #[arg(long, default_value = "auto", value_parser = parse_connections, value_name = "N")]
+    pub(crate) connections: Connections,
 }
 
 #[derive(Args, Debug)]
@@ -427,7 +452,7 @@ mod tests {
     fn help_pages_are_these() {
         let mut command = Cli::command().term_width(100);
         insta::assert_snapshot!("help", command.render_long_help().to_string());
-        for name in ["send", "receive", "hash"] {
+        for name in ["send", "receive", "bench", "hash"] {
             let page = command
                 .find_subcommand_mut(name)
                 .unwrap()

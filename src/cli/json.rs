@@ -1,7 +1,7 @@
 //! Events as JSON, one object a line: `v` is the version of their form, `event` says which.
 
 use p2pshare::{
-    Complete, Event, Finding, Left, Offer, Path, Progress, Question, Sample, Told, Verdict,
+    Complete, Event, Finding, Left, Offer, Path, Progress, Question, Sample, Stage, Told, Verdict,
 };
 use serde_json::{Value, json};
 
@@ -116,6 +116,11 @@ pub(crate) fn finding(finding: &Finding) -> Value {
             "advice": finding.advice,
         }),
     )
+}
+
+/// What a stage of a transfer does alone.
+pub(crate) fn stage(stage: &Stage) -> Value {
+    of("stage", &json!({ "name": stage.name, "bytes_per_second": stage.rate }))
 }
 
 /// What an interrupted transfer has left.

@@ -14,7 +14,7 @@ use indicatif::{
 };
 use p2pshare::{
     Answer, Complete, Conflict, Event, Finding, Lanes, Left, Offer, Path, Progress, Question,
-    Sample, Shown, Told, Verdict, shown,
+    Sample, Shown, Stage, Told, Verdict, shown,
 };
 use tokio::sync::oneshot;
 
@@ -46,6 +46,8 @@ pub(crate) struct Ui {
     conflict_decided: bool,
     /// Whether the figures of the network are shown, too.
     verbose: bool,
+    /// What the other end is to do with the code.
+    verb: &'static str,
 }
 
 impl Ui {
@@ -59,12 +61,17 @@ impl Ui {
         };
         let (bar, last_line) = (None, None);
         let (program, verbose) = (program(), general.verbose);
-        Self { form, program, bar, last_line, conflict_decided: false, verbose }
+        Self { form, program, bar, last_line, conflict_decided: false, verbose, verb: "receive" }
     }
 
     /// It was said what is done about names that are taken: nobody needs to be asked.
     pub(crate) fn do_not_ask_about_conflicts(&mut self) {
         self.conflict_decided = true;
+    }
+
+    /// What the other end is to do with the code.
+    pub(crate) fn invite_with(&mut self, verb: &'static str) {
+        self.verb = verb;
     }
 
     /// Shows an event, or asks a question.
@@ -179,14 +186,14 @@ impl Ui {
 
     fn invite(&mut self, invitation: &Shown) {
         let Shown { code, at, server } = invitation;
-        let program = &self.program;
+        let Self { program, verb, .. } = self;
         let server = server.as_ref().map(|url| format!("--server {url} ")).unwrap_or_default();
         err(&format!("Code is: {code}"));
         err("On the other machine, run:");
-        err(&format!("\n    {program} {server}receive {code}\n"));
+        err(&format!("\n    {program} {server}{verb} {code}\n"));
         if let Some(at) = at {
             err("or, should it not find this one by itself:");
-            err(&format!("\n    {program} receive {code}@{at}\n"));
+            err(&format!("\n    {program} {verb} {code}@{at}\n"));
         }
         self.spin("Waiting for the receiver (Ctrl-C to stop)");
     }
@@ -223,22 +230,10 @@ impl Ui {
     }
 
     fn message(&self, progress: &Progress) -> String {
-        let mut message = rate(progress);
-        if let Some(limit) = progress.limit {
-            message.push_str(&format!(", limited by {limit}"));
-        }
-        if let Some(lanes) = progress.lanes.filter(|_| self.verbose) {
-            let Lanes { count, under_way, window, round, again } = lanes;
-            let (under_way, window) = (HumanBytes(under_way), HumanBytes(window));
-            let milliseconds = round.as_secs_f64() * 1_000.0;
-            message.push_str(&format!(
-                "; lanes: {count}, on the way: {under_way} of {window}, round trip: {milliseconds:.1} ms"
-            ));
-            if again > 0 {
-                message.push_str(&format!(", sent again: {again} times"));
-            }
-        }
-        message
+        let limit = progress.limit.map(|limit| format!(", limited by {limit}"));
+        let lanes =
+            progress.lanes.filter(|_| self.verbose).map(|lanes| format!("; {}", figures(lanes)));
+        [Some(rate(progress)), limit, lanes].into_iter().flatten().collect()
     }
 
     fn finishing(&mut self) {
@@ -292,6 +287,15 @@ impl Ui {
         }
         err("hint: receiving the same into the same folder goes on with it; \
              `p2pshare transfers discard` throws it away");
+    }
+
+    /// Shows what a stage of a transfer does alone.
+    pub(crate) fn stage(&self, stage: &Stage) {
+        if self.form == Form::Json {
+            return out(&json::stage(stage).to_string());
+        }
+        let rate = format!("{}/s", HumanBytes(stage.rate));
+        out(&format!("{:<7} {rate:>14}  {}", stage.name, stage.what));
     }
 
     /// Shows what was found out about the network.
@@ -435,7 +439,8 @@ fn completed(complete: &Complete) {
         }
     };
     let files = if *folders > 0 { format!("{}, ", count(*files, "file")) } else { String::new() };
-    err(&format!("{what} ({files}{} in {seconds:.1} s)", HumanBytes(*bytes)));
+    let rate = mean_rate(bytes.saturating_sub(complete.spared), complete.took);
+    err(&format!("{what} ({files}{} in {seconds:.1} s{rate})", HumanBytes(*bytes)));
     if complete.spared > 0 {
         err(&format!("  was there already: {}", HumanBytes(complete.spared)));
     }
@@ -464,6 +469,31 @@ fn rate(progress: &Progress) -> String {
         }
         None => format!("{rate}/s"),
     }
+}
+
+/// What the lanes do, for whoever wants to know.
+fn figures(lanes: Lanes) -> String {
+    let Lanes { count, under_way, window, round, again } = lanes;
+    let (under_way, window) = (HumanBytes(under_way), HumanBytes(window));
+    let milliseconds = round.as_secs_f64() * 1_000.0;
+    let again = if again > 0 { format!(", sent again: {again} times") } else { String::new() };
+    format!(
+        "lanes: {count}, on the way: {under_way} of {window}, round trip: {milliseconds:.1} ms{again}"
+    )
+}
+
+/// The rate of a transfer that took long enough to have one.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "a rate is shown, not used"
+)]
+fn mean_rate(bytes: u64, took: Duration) -> String {
+    if took < Duration::from_secs(1) {
+        return String::new();
+    }
+    format!(", {}/s", HumanBytes((bytes as f64 / took.as_secs_f64()) as u64))
 }
 
 fn transfer_bar(total: u64) -> ProgressBar {

@@ -7,8 +7,10 @@
 //! * [`staging`], [`journal`], `registry`: what is there before that, and after an interruption
 //! * [`writer`]: the thread that writes and hashes what arrives; `writeback`: the one that flushes
 //!   early
+//! * [`alone`]: what disk and hash do when nothing else is done
 //! * `platform`: what each system does in its own way
 
+pub mod alone;
 pub mod journal;
 mod pipe;
 mod platform;

@@ -66,6 +66,18 @@ pub(super) fn read_at(mut file: &File, bytes: &mut [u8], position: u64) -> io::R
     file.read_exact(bytes)
 }
 
+/// Has the system read a file from the disk the next time; in vain where it keeps it all the same.
+#[cfg(target_os = "linux")]
+pub(super) fn forget(file: &File) {
+    if let Err(error) = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed) {
+        tracing::debug!(%error, "fadvise");
+    }
+}
+
+/// Has the system read a file from the disk the next time; in vain where it keeps it all the same.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn forget(_: &File) {}
+
 /// Writes all bytes at a position.
 #[cfg(unix)]
 pub(super) fn write_at(file: &File, bytes: &[u8], position: u64) -> io::Result<()> {

@@ -77,6 +77,9 @@ pub enum SinkError {
     /// Only one file goes to the standard output.
     #[error("only one file can go to the standard output")]
     NotOneFile,
+    /// Files are offered where noise was expected, which nobody keeps.
+    #[error("files are offered, and not noise")]
+    NotNoise,
 }
 
 /// What there is at the destination, before anything is written.

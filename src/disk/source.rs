@@ -38,6 +38,9 @@ const HASHES: usize = 1_000;
 /// Bytes before the records of a data frame, or the hashes.
 const HEADER: usize = NUMBER + DATA_TYPE.len();
 
+/// No message can be shorter: it holds a byte.
+const SHORTEST: usize = HEADER + RECORD_HEADER + 1;
+
 /// Bytes after which the hashes of what was read are told: the receiver can do nothing with a
 /// chunk before, and stops the sender when it holds too many.
 const UNTOLD: usize = 1024 * 1024;
@@ -321,7 +324,7 @@ impl<'a> ChunkReader<'a> {
     /// # Errors
     /// As [`ChunkReader::read`].
     pub fn hash(&mut self, id: FileId, entry: &Entry, chunk: u32) -> Result<Hash, SourceError> {
-        let mut nowhere = Frames::new(MAX_MESSAGE, |_| true);
+        let mut nowhere = Frames::new(MAX_MESSAGE, |_| Some(MAX_MESSAGE));
         match self.read(id, entry, chunk, &mut nowhere)? {
             Chunk::Read(chunk) => Ok(chunk.hash),
             Chunk::Ended(_) => Err(self.source.changed(entry)),
@@ -347,10 +350,11 @@ fn copy(chunk: &[u8]) -> impl FnMut(usize, &mut [u8]) -> io::Result<()> {
 }
 
 /// Puts chunks into data frames, and their hashes into frames that follow, each a message of a data
-/// lane with its number. Where they go is asked at each whether more are wanted.
+/// lane with its number. Where they go is asked at each whether more are wanted, and how long the
+/// next one may be.
 pub struct Frames<'a> {
-    give: Box<dyn FnMut(Message) -> bool + 'a>,
-    /// The longest message, in bytes.
+    give: Box<dyn FnMut(Message) -> Option<usize> + 'a>,
+    /// The longest that the next message may be, in bytes.
     longest: usize,
     /// The number of the next one.
     number: u64,
@@ -370,13 +374,12 @@ impl std::fmt::Debug for Frames<'_> {
 }
 
 impl<'a> Frames<'a> {
-    /// Messages of at most so many bytes.
+    /// A first message of at most so many bytes.
     #[must_use]
-    pub fn new(longest: usize, give: impl FnMut(Message) -> bool + 'a) -> Self {
-        let least = HEADER + RECORD_HEADER + 1;
+    pub fn new(longest: usize, give: impl FnMut(Message) -> Option<usize> + 'a) -> Self {
         Self {
             give: Box::new(give),
-            longest: longest.clamp(least, MAX_MESSAGE),
+            longest: longest.clamp(SHORTEST, MAX_MESSAGE),
             number: 0,
             message: BytesMut::new(),
             payload: 0,
@@ -471,7 +474,10 @@ impl<'a> Frames<'a> {
             let payload = std::mem::take(&mut self.payload) as u64;
             let message = Message { number: self.number, bytes: self.message.split(), payload };
             self.number += 1;
-            self.wanted &= (self.give)(message);
+            match (self.give)(message) {
+                Some(longest) => self.longest = longest.clamp(SHORTEST, MAX_MESSAGE),
+                None => self.wanted = false,
+            }
         }
     }
 }
@@ -553,7 +559,7 @@ mod tests {
                 Some(Frame::Hashes(told)) => hashes.extend(told),
                 other => panic!("{other:?}"),
             }
-            true
+            Some(longest)
         });
         let mut reader = ChunkReader::new(source);
         let mut expected = Vec::new();
@@ -606,7 +612,7 @@ mod tests {
         let entry = crate::proto::manifest::tests::entry(Kind::Stream, "stream", 0);
         let mut reader = ChunkReader::new(&source);
         let mut read = |chunk| {
-            let mut nowhere = Frames::new(MAX_MESSAGE, |_| true);
+            let mut nowhere = Frames::new(MAX_MESSAGE, |_| Some(MAX_MESSAGE));
             reader.read(FileId(0), &entry, chunk, &mut nowhere).unwrap()
         };
         let first = read(0);

@@ -43,6 +43,8 @@ pub enum LaneEvent {
 #[derive(Clone)]
 pub struct LaneSender {
     channel: Arc<OnceLock<Arc<dyn DataChannel>>>,
+    /// The length of the messages that it carries best, in bytes.
+    best: usize,
 }
 
 /// The end that receives.
@@ -52,10 +54,14 @@ pub struct LaneReceiver {
     task: JoinHandle<()>,
 }
 
-/// Makes a lane of a data channel that there is, or that the peer is going to create.
+/// Makes a lane of a data channel that there is, or that the peer is going to create, and which
+/// carries messages of a length best.
 #[must_use]
-pub fn lane(channel: oneshot::Receiver<Arc<dyn DataChannel>>) -> (LaneSender, LaneReceiver) {
-    let sender = LaneSender { channel: Arc::default() };
+pub fn lane(
+    channel: oneshot::Receiver<Arc<dyn DataChannel>>,
+    best: usize,
+) -> (LaneSender, LaneReceiver) {
+    let sender = LaneSender { channel: Arc::default(), best };
     let (forward, events) = mpsc::channel(QUEUE);
     let task = tokio::spawn(pump(channel, sender.channel.clone(), forward));
     (sender, LaneReceiver { events, task })
@@ -96,6 +102,12 @@ impl LaneSender {
             tracing::debug!(%error, "send");
             Closed
         })
+    }
+
+    /// The length of the messages that it carries best, in bytes.
+    #[must_use]
+    pub fn best_length(&self) -> usize {
+        self.best
     }
 
     /// Bytes that the peer has not acknowledged.

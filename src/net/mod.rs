@@ -6,9 +6,11 @@
 //! * [`network`]: what of all this a session may use
 //! * [`dial`]: streams to servers
 //! * [`ice`], `relay`: STUN and TURN servers, and paths through the latter
+//! * [`cipher`]: what the cipher under data channels can do
 //! * [`probe`]: what a network lets through
 //! * [`sdp`], [`sockets`], [`zoned`], [`peer`], [`lane`]: a PeerConnection and its data channels
 
+pub mod cipher;
 pub mod dial;
 pub mod discovery;
 pub mod embedded;

@@ -129,17 +129,35 @@ pub type Channel = (LaneSender, LaneReceiver);
 /// What every path carries (RFC 8200, section 5).
 pub const SAFE_MTU: u32 = 1280;
 
-/// What is around an SCTP packet: IPv6, UDP, a relay's ChannelData, a DTLS record.
-const AROUND: u32 = 40 + 8 + 4 + 37;
+/// What is around an SCTP packet: IPv6, UDP, a relay's `ChannelData`, a DTLS record.
+const AROUND: u32 = 40 + 8 + 4 + RECORD;
+const RECORD: u32 = 37;
+
+/// What is around the payload in an SCTP packet (RFC 9260, section 3).
+const IN_PACKET: u32 = 12 + 16;
+
+/// What the system takes at once of datagrams that are alike, in bytes: as much as in one.
+const BATCH: u32 = 65_535;
 
 /// The largest path MTU that is of use: the crate takes in SCTP packets of 8,192 bytes.
 pub const LARGEST_MTU: u32 = 8000 + AROUND;
 
-/// The longest message that travels in one packet, on a path with this MTU: 12 bytes of SCTP's
-/// header and 16 of its chunk's go besides, and chunks are multiples of 4 (RFC 9260, section 3).
+/// The longest message that travels in one packet, on a path with this MTU; chunks are multiples
+/// of 4 bytes (RFC 9260, section 3.2).
 #[must_use]
 pub fn packet_payload(mtu: u32) -> usize {
-    ((mtu.saturating_sub(AROUND + 28)) & !3) as usize
+    ((mtu.saturating_sub(AROUND + IN_PACKET)) & !3) as usize
+}
+
+/// Packets that the system takes at once, on a path with this MTU.
+fn packets_at_once(mtu: u32) -> u32 {
+    BATCH / (mtu - AROUND + RECORD)
+}
+
+/// The longest message that the system takes at once, as full packets: a longer one would leave
+/// packets over, which cost as much each.
+fn batch_payload(mtu: u32) -> usize {
+    packet_payload(mtu) * packets_at_once(mtu) as usize
 }
 
 impl Peer {
@@ -194,7 +212,8 @@ impl Peer {
         if addresses.is_empty() {
             return Err(PeerError::NoRelay);
         }
-        let (runtime, hurry) = TunedRuntime::new(zoned.clone(), relays.clone());
+        let (runtime, hurry) =
+            TunedRuntime::new(zoned.clone(), relays.clone(), packets_at_once(mtu) as usize);
         let (forward, events) = mpsc::unbounded_channel();
         let awaited = Awaited::default();
         let handler =
@@ -214,7 +233,7 @@ impl Peer {
         let channels = waiting.each_mut().map(|waiting| {
             let (give, channel) = oneshot::channel();
             *waiting = Some(give);
-            lane(channel)
+            lane(channel, batch_payload(mtu))
         });
         let waiting = waiting.map(|waiting| waiting.expect("each was just made"));
         let peer = Self {
@@ -346,6 +365,7 @@ impl Peer {
             Some((own.ok()?, peer.ok()?))
         });
         let mtu = ends.map_or(interfaces::ETHERNET_MTU, |(own, peer)| interfaces::mtu(own, peer));
+        tracing::debug!(?ends, mtu, "path");
         mtu.clamp(SAFE_MTU, LARGEST_MTU)
     }
 

@@ -1,5 +1,5 @@
-//! The `webrtc` crate's runtime, with four things of ours: large socket buffers, without which
-//! the kernel drops packets, sockets on [link-local addresses](super::zoned), paths through
+//! The `webrtc` crate's runtime, with five things of ours: large socket buffers, without which
+//! the kernel drops packets, packets that leave together however large they are, sockets on [link-local addresses](super::zoned), paths through
 //! `relay`s, and a driver that hurries while a connection is being made.
 //!
 //! The crate's driver queues the SCTP INIT after it has polled its writes and then sleeps until
@@ -8,20 +8,21 @@
 
 use std::{
     future::Future,
-    io,
+    io::{self, IoSliceMut},
     net::{SocketAddr, TcpListener, UdpSocket},
     pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    task::{Context, Poll},
     time::Duration,
 };
 
 use socket2::SockRef;
 use webrtc::runtime::{
-    AsyncInterval, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, JoinHandle, Runtime,
-    TokioRuntime,
+    AsyncInterval, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, JoinHandle, RecvMeta, Runtime,
+    TokioRuntime, Transmit,
 };
 
 use super::{
@@ -72,15 +73,17 @@ pub struct TunedRuntime {
     inner: TokioRuntime,
     zoned: Zoned,
     relays: Relays,
+    packets_at_once: usize,
     hurry: Arc<AtomicBool>,
 }
 
 impl TunedRuntime {
-    /// A runtime for one connection.
+    /// A runtime for one connection, of whose packets the system takes so many at once.
     #[must_use]
-    pub(super) fn new(zoned: Zoned, relays: Relays) -> (Arc<Self>, Hurry) {
+    pub(super) fn new(zoned: Zoned, relays: Relays, packets_at_once: usize) -> (Arc<Self>, Hurry) {
         let hurry = Arc::new(AtomicBool::new(true));
-        let runtime = Self { inner: TokioRuntime, zoned, relays, hurry: hurry.clone() };
+        let inner = TokioRuntime;
+        let runtime = Self { inner, zoned, relays, packets_at_once, hurry: hurry.clone() };
         (Arc::new(runtime), Hurry(hurry))
     }
 }
@@ -101,10 +104,11 @@ impl Runtime for TunedRuntime {
         let _ = buffers.set_recv_buffer_size(BUFFER);
         let _ = buffers.set_send_buffer_size(BUFFER);
         let inner = self.inner.wrap_udp_socket(socket)?;
-        Ok(match zone {
+        let inner = match zone {
             Some(zone) => Arc::new(ZonedSocket { inner, zone }),
             None => inner,
-        })
+        };
+        Ok(Arc::new(Batching { inner, most: self.packets_at_once }))
     }
 
     fn sleep(&self, duration: Duration) -> Boxed<'static, ()> {
@@ -141,6 +145,41 @@ impl Runtime for TunedRuntime {
 
     fn name(&self) -> &'static str {
         "p2pshare"
+    }
+}
+
+/// A socket that takes so many packets at once. The crate sends packets one by one unless there are
+/// 16, or as many as the socket takes: of large ones there are never 16.
+#[derive(Debug)]
+struct Batching {
+    inner: Arc<dyn AsyncUdpSocket>,
+    most: usize,
+}
+
+impl AsyncUdpSocket for Batching {
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.inner.local_addr()
+    }
+
+    fn poll_send(&self, cx: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<usize>> {
+        self.inner.poll_send(cx, transmit)
+    }
+
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        self.inner.poll_recv(cx, bufs, meta)
+    }
+
+    fn max_gso_segments(&self) -> usize {
+        self.inner.max_gso_segments().min(self.most)
+    }
+
+    fn max_gro_segments(&self) -> usize {
+        self.inner.max_gro_segments()
     }
 }
 

@@ -59,7 +59,7 @@ impl Inbox {
     }
 
     /// The next frame in order, when it is here.
-    pub fn next(&mut self) -> Option<Bytes> {
+    pub fn pop(&mut self) -> Option<Bytes> {
         let frame = self.early.remove(&self.next)?;
         self.next += 1;
         self.held -= frame.len() as u64;
@@ -218,7 +218,7 @@ mod tests {
         fn arrive(&mut self, lane: u32, heard: bool) {
             let Some(bytes) = self.on_the_way.entry(lane).or_default().pop_front() else { return };
             self.inbox.take(&bytes).unwrap();
-            while let Some(frame) = self.inbox.next() {
+            while let Some(frame) = self.inbox.pop() {
                 assert_eq!(frame.len(), 10);
                 self.arrived += 1;
             }

@@ -4,7 +4,7 @@
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -123,9 +123,10 @@ impl Figures {
 }
 
 /// What the carrier shares with the session.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Shared {
     sent: Arc<AtomicU64>,
+    longest: Arc<AtomicUsize>,
     figures: Arc<Mutex<Figures>>,
 }
 
@@ -134,6 +135,12 @@ impl Shared {
     #[must_use]
     pub fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
+    }
+
+    /// How long messages may be, in bytes: the lanes take them best so.
+    #[must_use]
+    pub fn longest(&self) -> usize {
+        self.longest.load(Ordering::Relaxed)
     }
 
     /// What was done so far.
@@ -199,6 +206,8 @@ pub struct Carrier {
     growth: Growth,
     wanted: usize,
     granted: watch::Receiver<u64>,
+    /// The longest message that the peer takes, in bytes.
+    longest: usize,
     changes: mpsc::UnboundedReceiver<Change>,
     needs: mpsc::UnboundedSender<Need>,
     shared: Shared,
@@ -242,14 +251,18 @@ pub struct Handle {
 }
 
 impl Carrier {
-    /// Carries over a first lane until there are others.
+    /// Carries over a first lane until there are others; the peer takes messages so long.
     #[must_use]
-    pub fn new(first: LaneSender, wishes: Wishes) -> (Self, Handle) {
+    pub fn new(first: LaneSender, longest: usize, wishes: Wishes) -> (Self, Handle) {
         let now = Instant::now();
         let (credit, granted) = watch::channel(0);
         let (change, changes) = mpsc::unbounded_channel();
         let (need, needs) = mpsc::unbounded_channel();
-        let shared = Shared::default();
+        let shared = Shared {
+            sent: Arc::default(),
+            longest: Arc::new(first.best_length().min(longest).into()),
+            figures: Arc::default(),
+        };
         let carrier = Self {
             lanes: vec![Lane::new(FIRST_DATA, first, now)],
             line: Flight::new(MOST_UNDER_WAY, now),
@@ -258,6 +271,7 @@ impl Carrier {
             growth: Growth::new(wishes.connections),
             wanted: 0,
             granted,
+            longest,
             changes,
             needs: need,
             shared: shared.clone(),
@@ -328,6 +342,8 @@ impl Carrier {
         match change {
             Change::Open(number, sender) => {
                 self.outbox.open(number);
+                let longest = sender.best_length().min(self.longest);
+                self.shared.longest.store(longest, Ordering::Relaxed);
                 self.lanes.push(Lane::new(number, sender, Instant::now()));
                 if self.lanes.len() > 2 {
                     self.line.look_for_more();

@@ -9,7 +9,7 @@ use std::{
 
 use tokio::{sync::mpsc, task::JoinHandle};
 
-use super::carrier::{Carrier, Change, Figures, Handle, Need, Wishes};
+use super::carrier::{Carrier, Change, Figures, Handle, Need, Shared, Wishes};
 use crate::{
     disk::{
         Spent,
@@ -78,13 +78,14 @@ impl Feed {
     pub fn start(source: Arc<Source>, first: LaneSender, longest: usize, wishes: Wishes) -> Self {
         let (jobs, waiting) = queue::channel();
         let (give, messages) = mpsc::channel(READ_AHEAD);
-        let (carrier, handle) = Carrier::new(first, wishes);
+        let (carrier, handle) = Carrier::new(first, longest, wishes);
         let spent = Arc::new(Spent::default());
         // Bounded by the jobs that the machine has under way.
         let (report, reports) = mpsc::unbounded_channel();
         // Ends by itself when nobody takes its messages, or has jobs for it, any more.
         let mut reader = Reader { source, jobs: waiting, report, spent: spent.clone() };
-        let read = move || reader.run(longest, &give);
+        let shared = handle.shared.clone();
+        let read = move || reader.run(&shared, &give);
         let thread = thread::Builder::new().name("reader".to_owned()).spawn(read);
         thread.expect("the system has a thread to give");
         Self { jobs, carrier: handle, spent, reports, task: tokio::spawn(carrier.run(messages)) }
@@ -162,10 +163,10 @@ struct Reader {
 }
 
 impl Reader {
-    fn run(&mut self, longest: usize, give: &mpsc::Sender<Message>) {
+    fn run(&mut self, shared: &Shared, give: &mpsc::Sender<Message>) {
         let mut reader = ChunkReader::new(&self.source);
-        let give = |message| give.blocking_send(message).is_ok();
-        let mut frames = Frames::new(longest, give).measured(&self.spent);
+        let give = |message| give.blocking_send(message).ok().map(|()| shared.longest());
+        let mut frames = Frames::new(shared.longest(), give).measured(&self.spent);
         while frames.wanted() {
             let job = if let Ok(job) = self.jobs.try_recv() {
                 job

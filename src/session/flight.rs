@@ -18,7 +18,10 @@ const LEAST: u64 = 128 * 1024;
 /// What may wait beyond what the line holds, in time, beside an eighth of the line's own. What the
 /// machines need for themselves is part of a long line's time already, so this is less there.
 const EXTRA: Duration = Duration::from_millis(6);
-const LEAST_EXTRA: Duration = Duration::from_millis(2);
+
+/// The same in bytes: a message is admitted when there is place for all of it, so that on average
+/// half of one is missing on the line.
+const MESSAGE: u64 = 64 * 1024;
 
 /// A wait that is longer by this much, or by an eighth, is a sign that the line is full.
 const SIGN: Duration = Duration::from_millis(4);
@@ -47,9 +50,11 @@ pub struct Flight {
     most: u64,
     window: u64,
     phase: Phase,
-    delivered: u64,
-    /// What was sent in all, and when it was that much.
-    marks: VecDeque<(u64, Instant)>,
+    /// What was delivered in all, and when that became more.
+    delivered: (u64, Instant),
+    /// When that left which was delivered last.
+    left: Instant,
+    marks: VecDeque<Mark>,
     round: Round,
     rates: VecDeque<u64>,
     shortest: Option<(Duration, Instant)>,
@@ -59,21 +64,60 @@ pub struct Flight {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// The window grows, as long as the rate does: little each round, since a queue that is nearly
-    /// full takes no more.
-    Startup { best: u64, flat: u32, grows: bool },
+    /// The window grows, as long as the rate does. What a round measures was sent in the round
+    /// before it, so after each growth a round passes in which it is only waited for the effect.
+    Startup { best: u64, flat: u32, step: Step },
     /// The window is what the line holds.
     Steady,
     /// The window is smaller for a round, which shows the shortest time anew.
     Emptying,
 }
 
+/// What a round of the start does to the window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// It becomes larger by one part in so many.
+    Grow(u64),
+    /// It stays, and the next round says nothing of it yet.
+    Wait,
+    /// It stays.
+    Look,
+}
+
+/// How much the window grows: while the rate follows it, when it follows a little, and when it may
+/// yet follow. A queue that is nearly full takes no more than that.
+const FOLLOWS: Step = Step::Grow(2);
+const FOLLOWS_A_LITTLE: Step = Step::Grow(4);
+const MAY_FOLLOW: Step = Step::Grow(8);
+
+/// Something that was sent.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    /// What was sent in all, with it, and when it left.
+    sent: u64,
+    at: Instant,
+    /// What was known then of what was sent before.
+    delivered: (u64, Instant),
+    left: Instant,
+}
+
+impl Mark {
+    /// How fast things were delivered while this was on its way, in bytes a second. They were not
+    /// faster than they had left: acknowledgements that are held up on their way come all at once.
+    fn rate(&self, delivered: u64, now: Instant) -> u64 {
+        let (before, then) = self.delivered;
+        let took = now.saturating_duration_since(then);
+        per_second(delivered - before, took.max(self.at.saturating_duration_since(self.left)))
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Round {
     start: Instant,
-    delivered: u64,
-    /// It is over when this much is delivered.
+    /// It is over when more than this is delivered: something that left in it.
     end: u64,
+    /// The highest rate in it.
+    rate: u64,
     shortest: Option<Duration>,
     /// What was acknowledged last in it took so long.
     last: Duration,
@@ -82,8 +126,8 @@ struct Round {
 }
 
 impl Round {
-    fn new(start: Instant, delivered: u64, end: u64) -> Self {
-        Self { start, delivered, end, shortest: None, last: Duration::ZERO, held_back: false }
+    fn new(start: Instant, end: u64) -> Self {
+        Self { start, end, rate: 0, shortest: None, last: Duration::ZERO, held_back: false }
     }
 }
 
@@ -94,10 +138,11 @@ impl Flight {
         Self {
             most,
             window: LEAST.min(most),
-            phase: Phase::Startup { best: 0, flat: 0, grows: false },
-            delivered: 0,
+            phase: Phase::Startup { best: 0, flat: 0, step: Step::Look },
+            delivered: (0, now),
+            left: now,
             marks: VecDeque::new(),
-            round: Round::new(now, 0, 0),
+            round: Round::new(now, 0),
             rates: VecDeque::new(),
             shortest: None,
             lost: None,
@@ -112,7 +157,7 @@ impl Flight {
 
     /// The line may hold more than it did, or more of it may be used: that is to be seen.
     pub fn look_for_more(&mut self) {
-        self.phase = Phase::Startup { best: self.rate(), flat: 0, grows: true };
+        self.phase = Phase::Startup { best: self.rate(), flat: 0, step: MAY_FOLLOW };
     }
 
     /// How many bytes may be on their way.
@@ -157,22 +202,34 @@ impl Flight {
 
     /// So many bytes have been sent in all.
     pub fn sent(&mut self, total: u64, now: Instant) {
-        self.marks.push_back((total, now));
+        if self.marks.is_empty() {
+            // Nothing was on its way: what passed since the last time says nothing of the line.
+            self.delivered.1 = now;
+            self.left = now;
+        }
+        let Self { delivered, left, .. } = *self;
+        self.marks.push_back(Mark { sent: total, at: now, delivered, left });
     }
 
     /// So many bytes have been delivered in all.
     pub fn delivered(&mut self, total: u64, now: Instant) {
-        self.delivered = self.delivered.max(total);
-        while let Some((_, at)) = self.marks.front().filter(|(sent, _)| *sent <= self.delivered) {
-            self.took(now.saturating_duration_since(*at), now);
-            self.marks.pop_front();
+        if total > self.delivered.0 {
+            self.delivered = (total, now);
         }
-        if let Some((_, at)) = self.marks.front() {
-            self.notice_loss(now.saturating_duration_since(*at), now);
+        while let Some(mark) = self.marks.front().copied()
+            && mark.sent <= total
+        {
+            self.marks.pop_front();
+            self.left = mark.at;
+            self.round.rate = self.round.rate.max(mark.rate(total, now));
+            self.took(now.saturating_duration_since(mark.at), now);
+        }
+        if let Some(mark) = self.marks.front() {
+            self.notice_loss(now.saturating_duration_since(mark.at), now);
         }
         let elapsed = now.saturating_duration_since(self.round.start);
-        if self.delivered >= self.round.end && elapsed >= SHORTEST_ROUND {
-            self.end_round(elapsed, now);
+        if total > self.round.end && elapsed >= SHORTEST_ROUND {
+            self.end_round(now);
         }
     }
 
@@ -193,9 +250,8 @@ impl Flight {
         }
     }
 
-    fn end_round(&mut self, elapsed: Duration, now: Instant) {
-        let Round { delivered, shortest, last, held_back, .. } = self.round;
-        let rate = per_second(self.delivered - delivered, elapsed);
+    fn end_round(&mut self, now: Instant) {
+        let Round { rate, shortest, last, held_back, .. } = self.round;
         // A round in which there was too little to send says nothing against the line.
         if held_back || rate > self.rate() {
             self.rates.push_back(rate);
@@ -206,23 +262,26 @@ impl Flight {
         if held_back {
             self.next_phase(rate, shortest, last, now);
         }
-        let sent = self.marks.back().map_or(self.delivered, |(total, _)| *total);
-        self.round = Round::new(now, self.delivered, sent);
+        self.round = Round::new(now, self.marks.back().map_or(self.delivered.0, |mark| mark.sent));
     }
 
     fn next_phase(&mut self, rate: u64, shortest: Option<Duration>, last: Duration, now: Instant) {
         let Some((line, measured)) = self.shortest else { return };
         let waits = last > line + (line / 8).max(SIGN);
         self.phase = match self.phase {
+            Phase::Startup { best, flat, step: Step::Grow(_) } => {
+                Phase::Startup { best, flat, step: Step::Wait }
+            }
             Phase::Startup { best, .. } if rate >= best + best / 8 && !waits => {
-                Phase::Startup { best: rate, flat: 0, grows: true }
+                let step = if rate >= best + best * 3 / 8 { FOLLOWS } else { FOLLOWS_A_LITTLE };
+                Phase::Startup { best: rate, flat: 0, step }
             }
             // What waits while the rate grows that much waits for SCTP's own slow start.
             Phase::Startup { best, .. } if rate >= best + best / 4 => {
-                Phase::Startup { best: rate, flat: 0, grows: false }
+                Phase::Startup { best: rate, flat: 0, step: Step::Look }
             }
             Phase::Startup { best, flat, .. } if flat + 1 < FLAT_ROUNDS && !waits => {
-                Phase::Startup { best, flat: flat + 1, grows: true }
+                Phase::Startup { best, flat: flat + 1, step: MAY_FOLLOW }
             }
             Phase::Steady if now.saturating_duration_since(measured) > BELIEVED => Phase::Emptying,
             Phase::Emptying => {
@@ -233,11 +292,11 @@ impl Flight {
         };
         let line = self.shortest.map_or(line, |(line, _)| line);
         let window = match self.phase {
-            Phase::Startup { grows: false, .. } => self.window,
-            Phase::Startup { .. } => self.window + self.window / 4,
+            Phase::Startup { step: Step::Grow(part), .. } => self.window + self.window / part,
+            Phase::Startup { step: Step::Wait | Step::Look, .. } => self.window,
             Phase::Steady => {
-                let extra = EXTRA.saturating_sub(line / 4).max(LEAST_EXTRA);
-                in_time(self.rate(), line + line / 8 + extra)
+                let extra = EXTRA.saturating_sub(line / 4);
+                in_time(self.rate(), line + line / 8 + extra) + MESSAGE
             }
             Phase::Emptying => in_time(self.rate(), line * 7 / 8),
         };
@@ -264,7 +323,7 @@ fn in_time(rate: u64, time: Duration) -> u64 {
 mod tests {
     use super::*;
 
-    const MESSAGE: u64 = 64 * 1024;
+    const PACKET: u64 = 1024;
     const MOST: u64 = 2 * 1024 * 1024;
 
     /// A line with a rate, a delay both ways together and a queue without end.
@@ -280,6 +339,8 @@ mod tests {
         delivered: u64,
         /// The longest that anything waited.
         longest: Duration,
+        /// How long acknowledgements are held up, once.
+        held: Duration,
     }
 
     impl Line {
@@ -294,7 +355,16 @@ mod tests {
                 sent: 0,
                 delivered: 0,
                 longest: Duration::ZERO,
+                held: Duration::ZERO,
             }
+        }
+
+        fn send_packet(&mut self) {
+            self.sent += PACKET;
+            self.longest = self.longest.max(self.free.saturating_duration_since(self.now));
+            let takes = Duration::from_nanos(PACKET * 1_000_000_000 / self.rate);
+            self.free = self.free.max(self.now) + takes;
+            self.under_way.push_back((self.sent, self.free + self.delay));
         }
 
         /// Sends as much as may be sent for a while.
@@ -303,14 +373,10 @@ mod tests {
             self.longest = Duration::ZERO;
             while self.now < end {
                 while flight.admits(MESSAGE, self.sent - self.delivered) {
-                    self.sent += MESSAGE;
+                    (0..MESSAGE / PACKET).for_each(|_| self.send_packet());
                     flight.sent(self.sent, self.now);
-                    let nanoseconds = MESSAGE * 1_000_000_000 / self.rate;
-                    self.longest = self.longest.max(self.free.saturating_duration_since(self.now));
-                    self.free = self.free.max(self.now) + Duration::from_nanos(nanoseconds);
-                    self.under_way.push_back((self.sent, self.free + self.delay));
                 }
-                self.now += Duration::from_millis(1);
+                self.now += Duration::from_millis(1) + std::mem::take(&mut self.held);
                 while let Some((sent, _)) = self.under_way.front().filter(|(_, at)| *at <= self.now)
                 {
                     self.delivered = *sent;
@@ -355,8 +421,9 @@ mod tests {
             let mut line = Line::new(rate, delay_ms);
             let mut flight = Flight::new(MOST, line.now);
             line.run(&mut flight, 10);
-            let waiting = in_time(rate, line.longest);
-            assert!(waiting <= queue * 1024, "{rate} B/s, {delay_ms} ms: {waiting} B");
+            // A tenth of what is on the line are headers.
+            let waiting = in_time(rate, line.longest) * 11 / 10;
+            assert!(waiting <= queue * 1024 * 9 / 10, "{rate} B/s, {delay_ms} ms: {waiting} B");
         }
     }
 
@@ -392,6 +459,20 @@ mod tests {
             flight.delivered(line.delivered, line.now);
         }
         assert_eq!(flight.window, window);
+    }
+
+    #[test]
+    fn acknowledgements_that_come_all_at_once_do_not_make_the_line_fast() {
+        let mut line = Line::new(12_500_000, 20);
+        let mut flight = Flight::new(MOST, line.now);
+        line.run(&mut flight, 5);
+        let window = flight.window;
+        for _ in 0..20 {
+            // Something on the way back holds what it has for a moment, again and again.
+            line.held = Duration::from_millis(30);
+            line.run(&mut flight, 1);
+        }
+        assert!(flight.window <= window * 5 / 4, "{} after {window}", flight.window);
     }
 
     #[test]

@@ -1,6 +1,7 @@
-//! How many lanes: one, and more for as long as that makes the transfer faster. A line that loses
-//! packets, or holds more than a lane's window, is filled by several lanes. Where there is no sign of
-//! either none is tried: it would only disturb what fills the line already.
+//! How many lanes: one of its own beside the first, which finds out the path's MTU and leaves the
+//! first to what is said besides; and more for as long as that makes the transfer faster. A line that
+//! loses packets, or holds more than a lane's window, is filled by several lanes. Where there is no
+//! sign of either no more are tried: they would only disturb what fills the line already.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ pub enum Connections {
 /// Numbers of lanes beside the first that are tried, one after the other.
 const STEPS: [usize; 4] = [0, 1, 4, 16];
 
-/// On a line as short as this a further lane is always tried: it finds out the path's MTU.
+/// On a line as short as this a full window is no sign: its rate is that of the processors.
 const SHORT: Duration = Duration::from_millis(5);
 
 /// Less than this is sent too soon for a further lane to be of use.
@@ -159,6 +160,7 @@ impl Growth {
             _ if seen.lossy => last,
             0 if seen.round <= SHORT => 1,
             step if seen.full => (step + 1).max(2).min(last),
+            0 => 1,
             step => step,
         };
         Some(next).filter(|next| *next > self.step)
@@ -228,11 +230,9 @@ mod tests {
     }
 
     #[test]
-    fn without_a_sign_none_is_tried_but_on_a_short_line() {
+    fn without_a_sign_there_is_one_beside_the_first() {
         let rate = |lanes| lanes as u64 * 11_000_000;
-        assert_eq!(grown(rate, |seen| seen, 60).wanted(), 0);
-        let short = |seen| Seen { round: Duration::from_millis(1), ..seen };
-        assert_eq!(grown(rate, short, 60).wanted(), 1);
+        assert_eq!(grown(rate, |seen| seen, 60).wanted(), 1);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::{
     net::peer::Path,
     proto::{
         Role,
+        frame::Frame,
         limit::{Limit, What},
     },
 };
@@ -142,14 +143,14 @@ impl Watch {
         figures: Figures,
         spent: &Spent,
         path: Path,
-    ) -> Option<Option<Limit>> {
+    ) -> Option<Frame> {
         let shares = self.shares(figures, spent)?;
         tracing::debug!(?figures, ?shares, "sending");
         self.found(of_sender(&shares, &figures, path, self.told))
     }
 
     /// Looks again, at the receiver. What is to be told to the sender, if anything.
-    pub(super) fn look_at_receiver(&mut self, spent: &Spent) -> Option<Option<Limit>> {
+    pub(super) fn look_at_receiver(&mut self, spent: &Spent) -> Option<Frame> {
         let shares = self.shares(Figures::default(), spent)?;
         tracing::debug!(?shares, "receiving");
         self.found(of_receiver(&shares))
@@ -170,9 +171,9 @@ impl Watch {
         Some(now.since(&before))
     }
 
-    fn found(&mut self, limit: Option<Limit>) -> Option<Option<Limit>> {
+    fn found(&mut self, limit: Option<Limit>) -> Option<Frame> {
         let before = std::mem::replace(&mut self.limit, limit);
-        (before != limit).then_some(limit)
+        (before != limit).then_some(Frame::Limited(limit))
     }
 }
 

@@ -15,6 +15,7 @@ use tokio::{
 };
 
 use super::{
+    bench,
     connect::{self, Arrived, Link},
     event::{Answer, Complete, Event, Front, Question},
     limits::Watch,
@@ -96,6 +97,8 @@ pub enum Out {
     Path(PathBuf),
     /// To the [pipe](ReceiveOptions::pipe).
     Pipe,
+    /// Nowhere: it is the noise of a [measurement](super::bench), or nothing is taken.
+    Nowhere,
 }
 
 /// Who decides whether an offer is taken.
@@ -194,7 +197,7 @@ async fn again(former: Option<&Meeting>, patience: Duration, front: &Front) -> O
 fn former(options: &ReceiveOptions) -> Option<Meeting> {
     let nameplate = &options.invitation.code.nameplate;
     let folder = match &options.out {
-        Out::Pipe => return None,
+        Out::Pipe | Out::Nowhere => return None,
         Out::Here => PathBuf::from("."),
         Out::Path(path) => Destination::of(Some(path), false).ok()?.folder().to_owned(),
     };
@@ -246,7 +249,7 @@ impl<'a> Receiving<'a> {
         let into_folder = match &options.out {
             Out::Here => true,
             Out::Path(path) => path.is_dir(),
-            Out::Pipe => false,
+            Out::Pipe | Out::Nowhere => false,
         };
         let eager = options.consent == Consent::Given && into_folder;
         Self {
@@ -295,8 +298,8 @@ impl<'a> Receiving<'a> {
                     self.machine.handle(Input::TimedOut);
                 }
                 _ = tick.tick() => {
-                    if let Some(limit) = self.watch.look_at_receiver(self.writer.spent()) {
-                        self.ties.send(&Frame::Limited(limit)).await;
+                    if let Some(found) = self.watch.look_at_receiver(self.writer.spent()) {
+                        self.ties.send(&found).await;
                     }
                     self.grant().await;
                     self.tell_progress();
@@ -383,6 +386,10 @@ impl<'a> Receiving<'a> {
                 return Ok(Target::Pipe((self.options.pipe)()));
             }
             Out::Pipe => return Err(SinkError::NotOneFile),
+            Out::Nowhere if self.offer.names == [bench::NAME] && self.offer.is_stream => {
+                return Ok(Target::Pipe(bench::nowhere()));
+            }
+            Out::Nowhere => return Err(SinkError::NotNoise),
             Out::Here if self.offer.is_text => return Ok(Target::Memory),
             Out::Here => None,
             Out::Path(path) => Some(path.as_path()),

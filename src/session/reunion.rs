@@ -231,7 +231,7 @@ impl Ties {
         loop {
             let heard = if let Some(link) = &mut self.link {
                 let improvable = self.search.is_none() && is_improvable(link, &self.meeting);
-                if let Some(frame) = link.inbox.next() {
+                if let Some(frame) = link.inbox.pop() {
                     return Heard::Data(parsed(&frame));
                 }
                 tokio::select! {

@@ -435,8 +435,8 @@ impl<'a> Sending<'a> {
     async fn look_for_limit(&mut self) {
         let (Some(feed), Some(link)) = (&self.feed, self.ties.link()) else { return };
         let found = self.watch.look_at_sender(feed.figures(), feed.spent(), link.path);
-        if let Some(limit) = found {
-            self.ties.send(&Frame::Limited(limit)).await;
+        if let Some(found) = found {
+            self.ties.send(&found).await;
         }
     }
 
