@@ -150,6 +150,7 @@ fn progressed(progress: &Progress) -> Value {
         "under_way": progress.lanes.map(|lanes| lanes.under_way),
         "window": progress.lanes.map(|lanes| lanes.window),
         "round_trip_seconds": progress.lanes.map(|lanes| lanes.round.as_secs_f64()),
+        "packet_bytes": progress.lanes.map(|lanes| lanes.mtu),
         "sent_again": progress.lanes.map(|lanes| lanes.again),
     })
 }

@@ -16,6 +16,8 @@ use tokio::{
 };
 use webrtc::data_channel::{DataChannel, DataChannelEvent};
 
+use super::packet::batch_payload;
+
 /// Messages that may wait for the session, which takes them at once; the payload among them is
 /// bounded further by credit.
 const QUEUE: usize = 256;
@@ -43,8 +45,7 @@ pub enum LaneEvent {
 #[derive(Clone)]
 pub struct LaneSender {
     channel: Arc<OnceLock<Arc<dyn DataChannel>>>,
-    /// The length of the messages that it carries best, in bytes.
-    best: usize,
+    mtu: u32,
 }
 
 /// The end that receives.
@@ -54,14 +55,14 @@ pub struct LaneReceiver {
     task: JoinHandle<()>,
 }
 
-/// Makes a lane of a data channel that there is, or that the peer is going to create, and which
-/// carries messages of a length best.
+/// Makes a lane of a data channel that there is, or that the peer is going to create, on a path
+/// with this MTU.
 #[must_use]
 pub fn lane(
     channel: oneshot::Receiver<Arc<dyn DataChannel>>,
-    best: usize,
+    mtu: u32,
 ) -> (LaneSender, LaneReceiver) {
-    let sender = LaneSender { channel: Arc::default(), best };
+    let sender = LaneSender { channel: Arc::default(), mtu };
     let (forward, events) = mpsc::channel(QUEUE);
     let task = tokio::spawn(pump(channel, sender.channel.clone(), forward));
     (sender, LaneReceiver { events, task })
@@ -107,7 +108,13 @@ impl LaneSender {
     /// The length of the messages that it carries best, in bytes.
     #[must_use]
     pub fn best_length(&self) -> usize {
-        self.best
+        batch_payload(self.mtu)
+    }
+
+    /// The largest packet that it sends, in bytes.
+    #[must_use]
+    pub fn mtu(&self) -> u32 {
+        self.mtu
     }
 
     /// Bytes that the peer has not acknowledged.

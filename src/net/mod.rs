@@ -8,7 +8,8 @@
 //! * [`ice`], `relay`: STUN and TURN servers, and paths through the latter
 //! * [`cipher`]: what the cipher under data channels can do
 //! * [`probe`]: what a network lets through
-//! * [`sdp`], [`sockets`], [`zoned`], [`peer`], [`lane`]: a PeerConnection and its data channels
+//! * [`sdp`], [`sockets`], [`zoned`], [`peer`], [`lane`], [`packet`]: a PeerConnection and
+//!   its data channels
 
 pub mod cipher;
 pub mod dial;
@@ -18,6 +19,7 @@ pub mod ice;
 pub mod interfaces;
 pub mod lane;
 pub mod network;
+pub mod packet;
 pub mod peer;
 pub mod probe;
 mod relay;

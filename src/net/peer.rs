@@ -30,6 +30,7 @@ use super::{
     discovery, interfaces,
     lane::{LaneReceiver, LaneSender, lane},
     network::{Routes, Transport},
+    packet::{AROUND, LARGEST_MTU, SAFE_MTU, packets_at_once},
     relay::{RelayEvent, Relays},
     sdp::{self, BadSdp},
     sockets::{Hurry, TunedRuntime, fitting_window},
@@ -126,40 +127,6 @@ pub struct Peer {
 /// A channel as its two ends.
 pub type Channel = (LaneSender, LaneReceiver);
 
-/// What every path carries (RFC 8200, section 5).
-pub const SAFE_MTU: u32 = 1280;
-
-/// What is around an SCTP packet: IPv6, UDP, a relay's `ChannelData`, a DTLS record.
-const AROUND: u32 = 40 + 8 + 4 + RECORD;
-const RECORD: u32 = 37;
-
-/// What is around the payload in an SCTP packet (RFC 9260, section 3).
-const IN_PACKET: u32 = 12 + 16;
-
-/// What the system takes at once of datagrams that are alike, in bytes: as much as in one.
-const BATCH: u32 = 65_535;
-
-/// The largest path MTU that is of use: the crate takes in SCTP packets of 8,192 bytes.
-pub const LARGEST_MTU: u32 = 8000 + AROUND;
-
-/// The longest message that travels in one packet, on a path with this MTU; chunks are multiples
-/// of 4 bytes (RFC 9260, section 3.2).
-#[must_use]
-pub fn packet_payload(mtu: u32) -> usize {
-    ((mtu.saturating_sub(AROUND + IN_PACKET)) & !3) as usize
-}
-
-/// Packets that the system takes at once, on a path with this MTU.
-fn packets_at_once(mtu: u32) -> u32 {
-    BATCH / (mtu - AROUND + RECORD)
-}
-
-/// The longest message that the system takes at once, as full packets: a longer one would leave
-/// packets over, which cost as much each.
-fn batch_payload(mtu: u32) -> usize {
-    packet_payload(mtu) * packets_at_once(mtu) as usize
-}
-
 impl Peer {
     /// Prepares a connection that this end offers, with channels of these labels, for a path
     /// whose MTU is at least this.
@@ -213,7 +180,7 @@ impl Peer {
             return Err(PeerError::NoRelay);
         }
         let (runtime, hurry) =
-            TunedRuntime::new(zoned.clone(), relays.clone(), packets_at_once(mtu) as usize);
+            TunedRuntime::new(zoned.clone(), relays.clone(), packets_at_once(mtu));
         let (forward, events) = mpsc::unbounded_channel();
         let awaited = Awaited::default();
         let handler =
@@ -233,7 +200,7 @@ impl Peer {
         let channels = waiting.each_mut().map(|waiting| {
             let (give, channel) = oneshot::channel();
             *waiting = Some(give);
-            lane(channel, batch_payload(mtu))
+            lane(channel, mtu)
         });
         let waiting = waiting.map(|waiting| waiting.expect("each was just made"));
         let peer = Self {

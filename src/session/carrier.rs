@@ -98,6 +98,8 @@ pub struct Figures {
     pub for_place: Duration,
     /// Time spent waiting because of the user's limit.
     pub for_limit: Duration,
+    /// The largest packets that are sent, in bytes.
+    pub mtu: u32,
     /// A lane's window is as large as it can be.
     pub window_is_full: bool,
     /// A lane repairs a loss, or has done so of late.
@@ -117,6 +119,7 @@ impl Figures {
         for_credit: Duration::ZERO,
         for_place: Duration::ZERO,
         for_limit: Duration::ZERO,
+        mtu: 0,
         window_is_full: false,
         lossy: false,
     };
@@ -500,6 +503,7 @@ impl Carrier {
         let round = self.line.shortest().unwrap_or_default();
         let window_is_full = window == MOST_UNDER_WAY * lanes as u64;
         let lossy = self.line.is_lossy(now);
+        let mtu = self.used().map(|lane| lane.sender.mtu()).max().unwrap_or_default();
         let mut figures = self.shared.lock();
         let spent = match wait {
             Wait::Messages => &mut figures.for_messages,
@@ -508,6 +512,7 @@ impl Carrier {
             Wait::Limit(_) => &mut figures.for_limit,
         };
         *spent += time;
-        *figures = Figures { under_way, lanes, window, round, window_is_full, lossy, ..*figures };
+        *figures =
+            Figures { under_way, lanes, window, round, mtu, window_is_full, lossy, ..*figures };
     }
 }

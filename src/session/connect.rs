@@ -20,7 +20,8 @@ use crate::{
     net::{
         lane::{LaneEvent, LaneSender, Numbered},
         network::Network,
-        peer::{CONTROL as CONTROL_LABEL, Channel, DATA, Path, Peer, SAFE_MTU},
+        packet::SAFE_MTU,
+        peer::{CONTROL as CONTROL_LABEL, Channel, DATA, Path, Peer},
     },
     proto::{
         Role,

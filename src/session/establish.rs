@@ -21,7 +21,8 @@ use crate::{
     net::{
         lane::{LaneEvent, LaneSender},
         network::Routes,
-        peer::{Channel, Peer, PeerEvent, SAFE_MTU, packet_payload},
+        packet::{SAFE_MTU, packet_payload},
+        peer::{Channel, Peer, PeerEvent},
     },
     proto::{
         Role,

@@ -20,7 +20,8 @@ use crate::{
     net::{
         interfaces::ETHERNET_MTU,
         network::{Network, Transport},
-        peer::{Channel, DATA, Path, PeerEvent, SAFE_MTU},
+        packet::SAFE_MTU,
+        peer::{Channel, DATA, Path, PeerEvent},
     },
     proto::{Role, binding::FIRST_DATA, pake::Keys, signal::Signal},
 };

@@ -18,7 +18,8 @@ use p2pshare::{
     Network, Path as Route,
     net::{
         lane::{LaneEvent, LaneReceiver, LaneSender},
-        peer::{CONTROL, Channel, DATA, Peer, PeerEvent, SAFE_MTU},
+        packet::SAFE_MTU,
+        peer::{CONTROL, Channel, DATA, Peer, PeerEvent},
         sdp,
     },
     proto::{

@@ -18,6 +18,7 @@ mod hostile_sender;
 mod hostile_server;
 mod internet;
 mod interruptions;
+mod lanes;
 mod layering;
 mod middle;
 mod namespace;

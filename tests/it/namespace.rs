@@ -108,6 +108,12 @@ impl Network {
         name
     }
 
+    /// From here on packets to and from a machine are lost when they are longer than so many bytes;
+    /// nobody is told.
+    pub(crate) fn narrow(&self, machine: &str, bytes: &str) {
+        self.on_switch(&["link", "set", &self.port(machine), "mtu", bytes]);
+    }
+
     /// Takes a machine's cable out.
     pub(crate) fn unplug(&self, machine: &str) {
         self.on_switch(&["link", "set", &self.port(machine), "down"]);
@@ -126,6 +132,15 @@ impl Network {
 
     fn on_switch(&self, arguments: &[&str]) {
         must(&[&["-n", &self.switch][..], arguments].concat());
+    }
+}
+
+/// From here on datagrams from these ports of a machine are lost.
+pub(crate) fn drop_udp_from(machine: &str, ports: &[String]) {
+    let drop = format!("rule inet lost out udp sport {{ {} }} drop", ports.join(", "));
+    let chain = "chain inet lost out { type filter hook output priority 0 ; }";
+    for rule in ["table inet lost", chain, &drop] {
+        must(&["netns", "exec", machine, "nft", "add", rule]);
     }
 }
 

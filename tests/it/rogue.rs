@@ -8,7 +8,8 @@ use p2pshare::{
     Code, Dialer, Network, ServerUrl,
     net::{
         lane::{LaneEvent, LaneReceiver, LaneSender},
-        peer::{CONTROL as CONTROL_LABEL, Channel, DATA, Peer, PeerEvent, SAFE_MTU},
+        packet::SAFE_MTU,
+        peer::{CONTROL as CONTROL_LABEL, Channel, DATA, Peer, PeerEvent},
         rendezvous::{Address, Connection, Slot},
     },
     proto::{
