@@ -55,7 +55,7 @@ impl Files {
         tree.walk(&mut |found| {
             entries.extend(match found {
                 Found::Entry(entry) => Some(entry),
-                _ => None,
+                Found::LeftOut { .. } => None,
             });
             true
         });

@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 /// Whole transfers: MB/s from Enter to the end, processor time and memory of each end, beside what
 /// TCP, a bare data channel and other tools do in the same place. Medians of alternating runs.
 #[derive(Debug, Parser)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 #[command(name = "cargo bench --bench transfer --")]
 pub(crate) struct Arguments {
     /// Runs of each contender.

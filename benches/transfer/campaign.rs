@@ -67,7 +67,7 @@ pub(crate) fn run(case: &Case, runs: u64, patience: Duration) -> Vec<Row> {
 
 fn is_present(case: &Case, contender: &Contender) -> bool {
     let missing = contender.missing();
-    for why in &missing {
+    if let Some(why) = &missing {
         note(&format!("{}: {contender} is left out: {why}", case.name));
     }
     missing.is_none()

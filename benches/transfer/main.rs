@@ -55,7 +55,7 @@ fn main() -> io::Result<()> {
     }
     thread::spawn(listen_for_stop);
     if arguments.check {
-        check::check();
+        check::check(&cases);
         return Ok(());
     }
     let runs = if arguments.quick { 1 } else { arguments.runs };

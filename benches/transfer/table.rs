@@ -147,7 +147,7 @@ fn until_fast(progress: &[(Duration, u64)], rate: f64) -> Option<f64> {
     let is_fast = |(at, bytes): &&(Duration, u64)| {
         let before = progress.iter().rev().find(|(before, _)| *before + WINDOW <= *at);
         before.is_some_and(|(before, earlier)| {
-            bytes.saturating_sub(*earlier) as f64 / (*at - *before).as_secs_f64() >= rate
+            bytes.saturating_sub(*earlier) as f64 / at.saturating_sub(*before).as_secs_f64() >= rate
         })
     };
     progress.iter().find(is_fast).map(|(at, _)| at.as_secs_f64())
