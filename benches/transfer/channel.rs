@@ -46,7 +46,7 @@ pub(crate) enum Packets {
     Path,
 }
 
-pub(crate) fn run(scene: &Scene<'_>, packets: Packets) -> Measured {
+pub(crate) fn run(scene: &Scene<'_>, packets: Packets) -> Result<Measured, String> {
     let Scene { place, content, .. } = scene;
     let bytes = content.bytes.to_string();
     let listen = format!("{}:0", place.address(Role::Receiver));

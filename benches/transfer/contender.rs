@@ -99,12 +99,12 @@ impl Contender {
         match self {
             Self::P2pshare(variant) => {
                 let _granted = variant.buffers.map(SocketBuffers::grant).transpose()?;
-                Ok(product::run(scene, variant))
+                product::run(scene, variant)
             }
-            Self::Tcp(target) => Ok(tcp::run(scene, *target)),
-            Self::Channel(packets) => Ok(channel::run(scene, *packets)),
-            Self::Scp => Ok(scp::run(scene)),
-            Self::Other(tool) => Ok(tool.run(scene)),
+            Self::Tcp(target) => tcp::run(scene, *target),
+            Self::Channel(packets) => channel::run(scene, *packets),
+            Self::Scp => scp::run(scene),
+            Self::Other(tool) => tool.run(scene),
         }
     }
 }
@@ -148,9 +148,9 @@ impl Ends {
 
     /// Waits until everything has arrived.
     ///
-    /// # Panics
-    /// With what was said, when an end fails.
-    pub(crate) fn finish(mut self, scene: &Scene<'_>) -> Measured {
+    /// # Errors
+    /// What was said last, when an end fails.
+    pub(crate) fn finish(mut self, scene: &Scene<'_>) -> Result<Measured, String> {
         let until = self.started + scene.patience;
         let mut both = match self.stays {
             None => vec![&mut self.sender, &mut self.receiver],
@@ -168,8 +168,10 @@ impl Ends {
         let (receiver, receiver_well, said) = self.receiver.end();
         let well = (sender_well || stays == Some(Role::Sender))
             && (receiver_well || stays == Some(Role::Receiver));
-        assert!(!finished || well, "sender: {sender_said:#?}\nreceiver: {said:#?}");
-        Measured { time, finished, used: [sender, receiver], said, started: self.started }
+        if finished && !well {
+            return Err(format!("it says {:?} and {:?}", last(&sender_said), last(&said)));
+        }
+        Ok(Measured { time, finished, used: [sender, receiver], said, started: self.started })
     }
 }
 
@@ -182,6 +184,12 @@ impl Scene<'_> {
         let arrived = size(self.target).expect("the folder is there");
         assert_eq!(arrived, self.content.bytes, "bytes in {}", self.target.display());
     }
+}
+
+/// The last line that says something.
+fn last(said: &[Line]) -> &str {
+    let mut texts = said.iter().rev().map(|line| line.text.trim());
+    texts.find(|text| !text.is_empty()).unwrap_or_default()
 }
 
 /// Bytes of all files beneath a folder.

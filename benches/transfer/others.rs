@@ -41,16 +41,16 @@ impl Tool {
         missing.map(|program| format!("there is no {program} on the path"))
     }
 
-    pub(crate) fn run(self, scene: &Scene<'_>) -> Measured {
+    pub(crate) fn run(self, scene: &Scene<'_>) -> Result<Measured, String> {
         let measured = match self {
-            Self::Croc => croc(scene),
-            Self::Wormhole => wormhole(scene),
-            Self::Sendme => sendme(scene),
+            Self::Croc => croc(scene)?,
+            Self::Wormhole => wormhole(scene)?,
+            Self::Sendme => sendme(scene)?,
         };
         if measured.finished {
             scene.check();
         }
-        measured
+        Ok(measured)
     }
 }
 
@@ -66,7 +66,7 @@ pub(crate) fn free_port() -> u16 {
 }
 
 /// A relay takes one connection for talking and four for bytes.
-fn croc(scene: &Scene<'_>) -> Measured {
+fn croc(scene: &Scene<'_>) -> Result<Measured, String> {
     let address = scene.place.address(Role::Sender);
     let ports = [(); 5].map(|()| free_port().to_string());
     let relay_at = format!("{address}:{}", ports[0]);
@@ -92,7 +92,7 @@ fn croc(scene: &Scene<'_>) -> Measured {
 }
 
 /// Transit goes straight; the mailbox is at the sender.
-fn wormhole(scene: &Scene<'_>) -> Measured {
+fn wormhole(scene: &Scene<'_>) -> Result<Measured, String> {
     let address = scene.place.address(Role::Sender);
     let port = free_port();
     let listen = format!("--port=tcp:{port}:interface={address}");
@@ -116,7 +116,7 @@ fn wormhole(scene: &Scene<'_>) -> Measured {
 }
 
 /// The ticket says where the sender is.
-fn sendme(scene: &Scene<'_>) -> Measured {
+fn sendme(scene: &Scene<'_>) -> Result<Measured, String> {
     let sendme = |end| -> Command { scene.place.command(end, "sendme") };
     let mut sender = sendme(Role::Sender);
     sender.args(["send", "--relay", "disabled", "--ticket-type", "addresses"]);

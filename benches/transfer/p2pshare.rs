@@ -14,7 +14,7 @@ use super::{
     process::Running,
 };
 
-pub(crate) fn run(scene: &Scene<'_>, variant: &Variant) -> Measured {
+pub(crate) fn run(scene: &Scene<'_>, variant: &Variant) -> Result<Measured, String> {
     let content = scene.content;
     let mut sender = command(scene, Role::Sender);
     sender.arg("send").arg(if variant.one_file { &content.one_file } else { &content.path });
@@ -27,11 +27,11 @@ pub(crate) fn run(scene: &Scene<'_>, variant: &Variant) -> Measured {
     let code = format!("{code}@{at}");
     let mut receiver = command(scene, Role::Receiver);
     receiver.args(["receive", "--yes", "--out"]).arg(scene.target).arg(code);
-    let measured = Ends::receiver_joins(sender, receiver).finish(scene);
+    let measured = Ends::receiver_joins(sender, receiver).finish(scene)?;
     if measured.finished {
         scene.check();
     }
-    measured
+    Ok(measured)
 }
 
 /// Nothing of what its user has set is to count.

@@ -22,7 +22,7 @@ pub(crate) fn missing() -> Option<String> {
     missing.map(|program| format!("there is no {}", program.display()))
 }
 
-pub(crate) fn run(scene: &Scene<'_>) -> Measured {
+pub(crate) fn run(scene: &Scene<'_>) -> Result<Measured, String> {
     let [host_key, user_key] = ["host_key", "user_key"].map(|name| key(&scene.home.join(name)));
     // It stays behind, empty, for the next one.
     let _ = fs::create_dir_all(EMPTY);
@@ -32,7 +32,8 @@ pub(crate) fn run(scene: &Scene<'_>) -> Measured {
     sshd.args(["-D", "-e", "-f", "/dev/null", "-p", &port]).arg("-h").arg(&host_key);
     let authorized = format!("AuthorizedKeysFile={}", user_key.with_extension("pub").display());
     let listen = format!("ListenAddress={address}");
-    for option in [&listen, &authorized, "StrictModes=no", "UsePAM=no", "PidFile=none"] {
+    let fixed = ["StrictModes=no", "UsePAM=no", "PidFile=none", "Subsystem=sftp internal-sftp"];
+    for option in [listen.as_str(), &authorized].into_iter().chain(fixed) {
         sshd.args(["-o", option]);
     }
     let mut sshd = Running::start(sshd);
@@ -45,11 +46,11 @@ pub(crate) fn run(scene: &Scene<'_>) -> Measured {
     scp.arg(&scene.content.path).arg(format!("{address}:{}", scene.target.display()));
     let mut ends = Ends::sender_joins(sshd, scp);
     ends.stays = Some(Role::Receiver);
-    let measured = ends.finish(scene);
+    let measured = ends.finish(scene)?;
     if measured.finished {
         scene.check();
     }
-    measured
+    Ok(measured)
 }
 
 /// Makes a key, once.

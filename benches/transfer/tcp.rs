@@ -26,7 +26,7 @@ pub(crate) enum Target {
     File,
 }
 
-pub(crate) fn run(scene: &Scene<'_>, target: Target) -> Measured {
+pub(crate) fn run(scene: &Scene<'_>, target: Target) -> Result<Measured, String> {
     let Scene { place, content, .. } = scene;
     let mut receiver = place.own(Role::Receiver, &["tcp-receive"]);
     receiver.arg(format!("{}:0", place.address(Role::Receiver)));
@@ -36,11 +36,11 @@ pub(crate) fn run(scene: &Scene<'_>, target: Target) -> Measured {
     let mut receiver = Running::start(receiver);
     let address = receiver.wait_for(address);
     let sender = place.own(Role::Sender, &["tcp-send", &address, &content.bytes.to_string()]);
-    let measured = Ends::sender_joins(receiver, sender).finish(scene);
+    let measured = Ends::sender_joins(receiver, sender).finish(scene)?;
     if measured.finished && target == Target::File {
         scene.check();
     }
-    measured
+    Ok(measured)
 }
 
 /// What a child of this program that listens says first.
