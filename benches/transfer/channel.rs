@@ -52,7 +52,7 @@ pub(crate) fn run(scene: &Scene<'_>, packets: Packets) -> Result<Measured, Strin
     let listen = format!("{}:0", place.address(Role::Receiver));
     let receiver = place.own(Role::Receiver, &["channel-receive", &listen, &bytes]);
     let mut receiver = Running::start(receiver);
-    let address = receiver.wait_for(address);
+    let address = receiver.wait_for(address)?;
     let mut sender = place.own(Role::Sender, &["channel-send", &address, &bytes]);
     if packets == Packets::Path {
         sender.arg("--path");

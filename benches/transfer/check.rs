@@ -60,7 +60,7 @@ fn check_one(place: &Place, shape: Shape) {
 fn datagrams(place: &Place, shape: Shape) {
     let listen = format!("{}:0", place.address(Role::Receiver));
     let mut answerer = Running::start(place.own(Role::Receiver, &["answer", &listen]));
-    let address = answerer.wait_for(tcp::address);
+    let address = answerer.wait_for(tcp::address).expect("it listens");
     let rate = shape.rate.to_string();
     let mut prober = Running::start(place.own(Role::Sender, &["probe", &address, &rate]));
     wait_for_all(&mut [&mut prober], Instant::now() + Duration::from_secs(30));
@@ -72,7 +72,7 @@ fn stream(place: &Place, shape: Shape) {
     let listen = format!("{}:0", place.address(Role::Receiver));
     let bytes = shape.rate / 8 * TIME.as_secs();
     let mut receiver = Running::start(place.own(Role::Receiver, &["tcp-receive", &listen]));
-    let address = receiver.wait_for(tcp::address);
+    let address = receiver.wait_for(tcp::address).expect("it listens");
     let started = Instant::now();
     let send = ["tcp-send", &address, &bytes.to_string()];
     let mut sender = Running::start(place.own(Role::Sender, &send));

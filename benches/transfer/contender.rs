@@ -13,7 +13,7 @@ use p2pshare::proto::Role;
 use super::{
     channel, others, p2pshare as product,
     place::{Place, SocketBuffers},
-    process::{Line, Running, Used, wait_for_all},
+    process::{Line, Running, Used, last, wait_for_all},
     scp, tcp,
 };
 
@@ -184,12 +184,6 @@ impl Scene<'_> {
         let arrived = size(self.target).expect("the folder is there");
         assert_eq!(arrived, self.content.bytes, "bytes in {}", self.target.display());
     }
-}
-
-/// The last line that says something.
-fn last(said: &[Line]) -> &str {
-    let mut texts = said.iter().rev().map(|line| line.text.trim());
-    texts.find(|text| !text.is_empty()).unwrap_or_default()
 }
 
 /// Bytes of all files beneath a folder.

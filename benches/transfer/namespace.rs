@@ -40,8 +40,6 @@ impl Namespace {
         let peer = ["peer", "name", "eth0", "netns", &second.0];
         on(first, &[&["link", "add", "eth0", "type", "veth"][..], &peer].concat());
         for (namespace, address) in ends {
-            // Nothing is to be checked for duplicates, which takes seconds.
-            on(namespace, &["link", "set", "eth0", "addrgenmode", "none"]);
             on(namespace, &["addr", "add", &format!("{address}/24"), "dev", "eth0"]);
             on(namespace, &["link", "set", "eth0", "up"]);
         }

@@ -74,7 +74,7 @@ fn croc(scene: &Scene<'_>) -> Result<Measured, String> {
     relay.args(["relay", "--host", address, "--ports", &ports.join(",")]);
     let mut relay = Running::start(relay);
     for _ in &ports {
-        relay.wait_for(|line| line.contains("starting TCP server").then_some(()));
+        relay.wait_for(|line| line.contains("starting TCP server").then_some(()))?;
     }
     let croc = |end| {
         let mut croc = scene.place.command(end, "croc");
@@ -85,7 +85,7 @@ fn croc(scene: &Scene<'_>) -> Result<Measured, String> {
     let mut sender = croc(Role::Sender);
     sender.args(["--ignore-stdin", "send", "--no-local"]).arg(&scene.content.path);
     let mut sender = Running::start(sender);
-    sender.wait_for(|line| line.contains("On the other computer").then_some(()));
+    sender.wait_for(|line| line.contains("On the other computer").then_some(()))?;
     let mut receiver = croc(Role::Receiver);
     receiver.args(["--yes", "--out"]).arg(scene.target);
     Ends::receiver_joins(sender, receiver).finish(scene)
@@ -99,7 +99,7 @@ fn wormhole(scene: &Scene<'_>) -> Result<Measured, String> {
     let mut mailbox = scene.place.command(Role::Sender, "twist");
     mailbox.args(["wormhole-mailbox", &listen, "--channel-db=:memory:"]);
     let mut mailbox = Running::start(mailbox);
-    mailbox.wait_for(|line| line.contains("listening for").then_some(()));
+    mailbox.wait_for(|line| line.contains("relay server running").then_some(()))?;
     let url = format!("ws://{address}:{port}/v1");
     let wormhole = |end, arguments: &[&str]| {
         let mut wormhole = scene.place.command(end, "wormhole");
@@ -109,7 +109,7 @@ fn wormhole(scene: &Scene<'_>) -> Result<Measured, String> {
     let mut sender = wormhole(Role::Sender, &["send", "--hide-progress", "--code", CODE]);
     sender.arg(&scene.content.path);
     let mut sender = Running::start(sender);
-    sender.wait_for(|line| line.contains("wormhole receive").then_some(()));
+    sender.wait_for(|line| line.contains("wormhole receive").then_some(()))?;
     let mut receiver = wormhole(Role::Receiver, &["receive", "--hide-progress", "--accept-file"]);
     receiver.arg(CODE).current_dir(scene.target);
     Ends::receiver_joins(sender, receiver).finish(scene)
@@ -125,7 +125,7 @@ fn sendme(scene: &Scene<'_>) -> Result<Measured, String> {
     let ticket = sender.wait_for(|line| {
         let ticket = line.split("sendme receive ").nth(1)?;
         Some(ticket.trim().to_owned())
-    });
+    })?;
     let mut receiver = sendme(Role::Receiver);
     receiver.args(["receive", "--relay", "disabled", &ticket]).current_dir(scene.target);
     let mut ends = Ends::receiver_joins(sender, receiver);

@@ -22,7 +22,7 @@ pub(crate) fn run(scene: &Scene<'_>, variant: &Variant) -> Result<Measured, Stri
         sender.args(["--connections", connections]);
     }
     let mut sender = Running::start(sender);
-    let (code, at) = sender.wait_for(code);
+    let (code, at) = sender.wait_for(code)?;
     // The sender's server is named, since how long a search takes is a matter of its own.
     let code = format!("{code}@{at}");
     let mut receiver = command(scene, Role::Receiver);

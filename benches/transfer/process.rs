@@ -67,17 +67,19 @@ impl Running {
 
     /// Waits for a line that something can be picked from.
     ///
-    /// # Panics
-    /// With everything that it said when there is no such line.
-    pub(crate) fn wait_for<T>(&mut self, pick: impl Fn(&str) -> Option<T>) -> T {
+    /// # Errors
+    /// What it said last, when there is no such line.
+    pub(crate) fn wait_for<T>(&mut self, pick: impl Fn(&str) -> Option<T>) -> Result<T, String> {
         let until = Instant::now() + PATIENCE;
         loop {
             let line = self.lines.recv_timeout(until.saturating_duration_since(Instant::now()));
-            let Ok(line) = line else { panic!("it does not say what it should: {:#?}", self.said) };
+            let Ok(line) = line else {
+                return Err(format!("it does not get ready: {:?}", last(&self.said)));
+            };
             let picked = pick(&line.text);
             self.said.push(line);
             if let Some(picked) = picked {
-                return picked;
+                return Ok(picked);
             }
         }
     }
@@ -122,6 +124,12 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The last line that says something.
+pub(crate) fn last(said: &[Line]) -> &str {
+    let mut texts = said.iter().rev().map(|line| line.text.trim());
+    texts.find(|text| !text.is_empty()).unwrap_or_default()
 }
 
 /// Waits until all of them have ended; `false` when that takes longer than this.

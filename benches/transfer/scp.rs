@@ -37,7 +37,7 @@ pub(crate) fn run(scene: &Scene<'_>) -> Result<Measured, String> {
         sshd.args(["-o", option]);
     }
     let mut sshd = Running::start(sshd);
-    sshd.wait_for(|line| line.contains("listening").then_some(()));
+    sshd.wait_for(|line| line.contains("listening").then_some(()))?;
     let mut scp = scene.place.command(Role::Sender, "scp");
     scp.args(["-q", "-r", "-F", "none", "-P", &port, "-i"]).arg(&user_key);
     for option in ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "BatchMode=yes"] {

@@ -34,7 +34,7 @@ pub(crate) fn run(scene: &Scene<'_>, target: Target) -> Result<Measured, String>
         receiver.arg(scene.target.join("file"));
     }
     let mut receiver = Running::start(receiver);
-    let address = receiver.wait_for(address);
+    let address = receiver.wait_for(address)?;
     let sender = place.own(Role::Sender, &["tcp-send", &address, &content.bytes.to_string()]);
     let measured = Ends::sender_joins(receiver, sender).finish(scene)?;
     if measured.finished && target == Target::File {
