@@ -4,7 +4,13 @@
 use std::{
     process::Command,
     sync::atomic::{AtomicU32, Ordering},
+    thread,
+    time::{Duration, Instant},
 };
+
+/// How long devices may take to be of use, and how often it is looked.
+const PATIENCE: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_millis(20);
 
 /// A namespace; it is gone, with its devices, when it is dropped.
 pub(crate) struct Namespace(String);
@@ -32,6 +38,19 @@ impl Namespace {
     /// Takes a device out of the namespace of this process.
     pub(crate) fn take(&self, device: &str) {
         must(&["link", "set", device, "netns", &self.0]);
+    }
+
+    /// Waits until its devices are up and its addresses can be used, which takes IPv6 a second.
+    pub(crate) fn wait_until_usable(&self) {
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
+            let addresses = must(&["-n", &self.0, "addr", "show"]);
+            if !["tentative", "NO-CARRIER", "state DOWN"].iter().any(|not| addresses.contains(not))
+            {
+                return;
+            }
+            thread::sleep(LOOK);
+        }
     }
 
     /// Joins two by a cable, whose ends have an address each.
@@ -66,16 +85,14 @@ pub(crate) fn unused_name() -> String {
     format!("p2b{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-fn must(arguments: &[&str]) {
-    if let Err(why) = ip(arguments) {
-        panic!("ip {}: {why}", arguments.join(" "));
-    }
+fn must(arguments: &[&str]) -> String {
+    ip(arguments).unwrap_or_else(|why| panic!("ip {}: {why}", arguments.join(" ")))
 }
 
-fn ip(arguments: &[&str]) -> Result<(), String> {
+fn ip(arguments: &[&str]) -> Result<String, String> {
     let output = Command::new("ip").args(arguments).output().map_err(|error| error.to_string())?;
     if output.status.success() {
-        Ok(())
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     } else {
         Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
     }

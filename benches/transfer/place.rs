@@ -48,6 +48,7 @@ impl Place {
                 None
             }
         };
+        namespaces.iter().for_each(Namespace::wait_until_usable);
         Ok(Self { line, namespaces: Some(namespaces) })
     }
 

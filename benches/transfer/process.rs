@@ -18,6 +18,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How long one may take to end that was told to.
 const FAREWELL: Duration = Duration::from_secs(5);
 
+/// How long its children may take before that.
+const CHILDREN: Duration = Duration::from_millis(500);
+
 /// How often it is looked whether a process has ended.
 const LOOK: Duration = Duration::from_millis(2);
 
@@ -97,6 +100,11 @@ impl Running {
 
     /// Asks it to end, and waits for that.
     pub(crate) fn stop(&mut self) {
+        // What its children took counts once it has waited for them.
+        let patient = Instant::now() + CHILDREN;
+        while !children(self.child.id()).is_empty() && Instant::now() < patient {
+            thread::sleep(LOOK);
+        }
         // It may have ended.
         let _ = kill_process(self.pid(), Signal::TERM);
         let until = Instant::now() + FAREWELL;
@@ -162,10 +170,13 @@ fn peak(process: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let own = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    own.unwrap_or_default() * 1024 + children(process).into_iter().map(peak).sum::<u64>()
+}
+
+fn children(process: u32) -> Vec<u32> {
     let children = format!("/proc/{process}/task/{process}/children");
     let children = fs::read_to_string(children).unwrap_or_default();
-    let children = children.split_whitespace().filter_map(|child| child.parse().ok());
-    own.unwrap_or_default() * 1024 + children.map(peak).sum::<u64>()
+    children.split_whitespace().filter_map(|child| child.parse().ok()).collect()
 }
 
 /// Passes on what a process says.
