@@ -68,7 +68,7 @@ impl Files {
         let mut reader = ChunkReader::new(&self.source);
         let mut frames = Frames::new(MAX_MESSAGE, |message| {
             total += message.bytes.len();
-            true
+            Some(MAX_MESSAGE)
         });
         for (file, entry) in (0..).map(FileId).zip(&self.entries) {
             let chunks = if entry.kind == Kind::File { entry.chunk_count() } else { None };

@@ -9,11 +9,11 @@ use p2pshare::{
     net::{
         interfaces,
         lane::{LaneEvent, LaneReceiver, LaneSender},
-        peer::{Channel, DATA, LARGEST_MTU, Peer, PeerEvent, SAFE_MTU},
+        packet::{LARGEST_MTU, SAFE_MTU},
+        peer::{Channel, DATA, Peer, PeerEvent},
     },
     proto::{
         Role,
-        lanes::MAX_MESSAGE,
         signal::{Description, Signal},
     },
 };
@@ -99,13 +99,14 @@ pub(crate) async fn send(to: SocketAddr, bytes: u64, packets: Packets) {
 }
 
 async fn send_all(lane: &LaneSender, bytes: u64) {
-    let message = vec![7; MAX_MESSAGE];
+    let longest = lane.best_length();
+    let message = vec![7; longest];
     let mut rest = bytes;
     while rest > 0 {
         while lane.outstanding().await > UNDER_WAY {
             tokio::time::sleep(LOOK_AGAIN).await;
         }
-        let length = usize::try_from(rest).map_or(MAX_MESSAGE, |rest| rest.min(MAX_MESSAGE));
+        let length = usize::try_from(rest).map_or(longest, |rest| rest.min(longest));
         lane.send(BytesMut::from(&message[..length])).await.expect("the receiver is there");
         rest -= length as u64;
     }

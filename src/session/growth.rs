@@ -1,7 +1,8 @@
 //! How many lanes: one of its own beside the first, which finds out the path's MTU and leaves the
 //! first to what is said besides; and more for as long as that makes the transfer faster. A line that
-//! loses packets, or holds more than a lane's window, is filled by several lanes. Where there is no
-//! sign of either no more are tried: they would only disturb what fills the line already.
+//! loses packets, or holds more than a lane's window, is filled by several lanes. Losses do not
+//! always show: a lane that repairs one looks like one on a slower line. So more are tried on any
+//! line that is not a short one, whose rate is that of the processors.
 
 use std::time::{Duration, Instant};
 
@@ -18,11 +19,13 @@ pub enum Connections {
 /// Numbers of lanes beside the first that are tried, one after the other.
 const STEPS: [usize; 4] = [0, 1, 4, 16];
 
-/// On a line as short as this a full window is no sign: its rate is that of the processors.
+/// On a line as short as this more lanes are tried only when something is lost.
 const SHORT: Duration = Duration::from_millis(5);
 
-/// Less than this is sent too soon for a further lane to be of use.
+/// Less than this is sent too soon for a further lane to be of use; on a slow line, or one that
+/// loses something, an eighth of it is not.
 const WORTH_IT: u64 = 4 * 1024 * 1024;
+const SLOW: Duration = Duration::from_millis(500);
 
 /// How long a number of lanes runs before it is measured, and how long that takes.
 const SETTLE: Duration = Duration::from_millis(600);
@@ -53,8 +56,8 @@ pub struct Growth {
 
 #[derive(Clone, Copy, Debug)]
 enum Phase {
-    /// Nothing much is sent yet.
-    Start,
+    /// Nothing much is sent yet; since then.
+    Start(Option<Instant>),
     /// There are as many as the user wants.
     Fixed,
     /// Lanes are opening, or finding out what the line holds.
@@ -89,7 +92,7 @@ impl Growth {
         Self {
             connections,
             step: 0,
-            phase: Phase::Start,
+            phase: Phase::Start(None),
             before: None,
             marks: None,
             pause: FIRST_PAUSE,
@@ -100,7 +103,7 @@ impl Growth {
     #[must_use]
     pub fn wanted(&self) -> usize {
         match (self.connections, self.phase) {
-            (_, Phase::Start) => 0,
+            (_, Phase::Start(_)) => 0,
             (Connections::Fixed(count), _) => count,
             (Connections::Auto, _) => STEPS.get(self.step).copied().unwrap_or_default(),
         }
@@ -111,9 +114,12 @@ impl Growth {
         let Seen { delivered, .. } = seen;
         let since = |then: Instant| now.saturating_duration_since(then);
         self.phase = match self.phase {
-            Phase::Start if self.connections != Connections::Auto => Phase::Fixed,
-            Phase::Start if delivered >= WORTH_IT || (seen.lossy && delivered >= WORTH_IT / 8) => {
-                Phase::Resting(now)
+            Phase::Start(_) if self.connections != Connections::Auto => Phase::Fixed,
+            Phase::Start(None) if delivered > 0 => Phase::Start(Some(now)),
+            Phase::Start(Some(start)) => {
+                let slow = seen.lossy || since(start) >= SLOW;
+                let worth_it = delivered >= if slow { WORTH_IT / 8 } else { WORTH_IT };
+                if worth_it { Phase::Resting(now) } else { self.phase }
             }
             Phase::Resting(until) => {
                 let rate = self.lately(delivered, now);
@@ -153,14 +159,13 @@ impl Growth {
         Phase::Opening(now)
     }
 
-    /// The step to try next, if there is a sign that it helps.
+    /// The step to try next, if it may help.
     fn next(&self, seen: Seen) -> Option<usize> {
         let last = STEPS.len() - 1;
         let next = match self.step {
             _ if seen.lossy => last,
             0 if seen.round <= SHORT => 1,
-            step if seen.full => (step + 1).max(2).min(last),
-            0 => 1,
+            step if seen.full || (seen.steady && seen.round > SHORT) => (step + 1).max(2).min(last),
             step => step,
         };
         Some(next).filter(|next| *next > self.step)
@@ -230,9 +235,12 @@ mod tests {
     }
 
     #[test]
-    fn without_a_sign_there_is_one_beside_the_first() {
-        let rate = |lanes| lanes as u64 * 11_000_000;
-        assert_eq!(grown(rate, |seen| seen, 60).wanted(), 1);
+    fn without_a_sign_more_are_tried_but_not_on_a_short_line() {
+        let rate = |lanes: usize| lanes as u64 * 11_000_000;
+        assert_eq!(grown(rate, |seen| seen, 10).wanted(), 16);
+        assert_eq!(grown(|_| 11_000_000, |seen| seen, 8).wanted(), 1);
+        let short = |seen| Seen { round: Duration::from_millis(1), ..seen };
+        assert_eq!(grown(rate, short, 60).wanted(), 1);
     }
 
     #[test]

@@ -6,7 +6,10 @@
 //! message, which fills a packet, arrives. Each that does not is followed by one that assumes less,
 //! down to what every path carries.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use p2pshare_signal::protocol::IceServer;
 use tokio::{sync::mpsc, time::timeout};
@@ -31,6 +34,9 @@ pub(super) const MOST_LANES: usize = 16;
 
 /// The same through a relay, which grants a room so many allocations only.
 const MOST_RELAYED: usize = 4;
+
+/// Lanes of one connection that the receiver answers, in all: what it remembers has an end.
+const MOST_NUMBERS: usize = 4096;
 
 /// How long a lane may take to come up. Of what is lost at random on the way there, SCTP sends
 /// the first again after a second.
@@ -62,7 +68,10 @@ pub(super) struct Lanes {
     servers: Vec<IceServer>,
     most: usize,
     tasks: HashMap<u32, Task>,
+    /// The next number of this end.
     next: u32,
+    /// Numbers of the peer, which come in any order, and each once.
+    used: HashSet<u32>,
     wanted: usize,
     /// What is assumed of the path.
     mtu: u32,
@@ -118,6 +127,7 @@ impl Lanes {
             most: if relayed { MOST_RELAYED } else { MOST_LANES },
             tasks: HashMap::new(),
             next: FIRST_DATA + 1,
+            used: HashSet::new(),
             wanted: 0,
             mtu,
             proven: false,
@@ -134,14 +144,18 @@ impl Lanes {
         let at_once = if self.proven { self.wanted } else { self.wanted.min(1) };
         while self.tasks.len() < at_once && self.failures < FAILURES {
             let lane = self.next;
+            self.next = lane.saturating_add(1);
             self.start(lane);
         }
     }
 
     /// What the peer says of a lane. The receiver answers one that is new.
     pub(super) fn heard(&mut self, lane: u32, signals: Vec<Signal>) {
-        let new = self.role == Role::Receiver && lane >= self.next && self.tasks.len() < self.most;
-        if new {
+        let may_answer = self.role == Role::Receiver
+            && lane > FIRST_DATA
+            && self.tasks.len() < self.most
+            && self.used.len() < MOST_NUMBERS;
+        if may_answer && self.used.insert(lane) {
             self.start(lane);
         }
         if let Some(task) = self.tasks.get(&lane) {
@@ -158,7 +172,6 @@ impl Lanes {
     fn start(&mut self, lane: u32) {
         let (signals, said) = mpsc::unbounded_channel();
         self.tasks.insert(lane, Task { signals, open: false });
-        self.next = lane.saturating_add(1);
         let voice = Voice { lane, signals: said, tell: self.tell.clone() };
         let plan = Plan {
             role: self.role,
