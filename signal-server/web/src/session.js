@@ -95,8 +95,11 @@ class Session {
     if (failure && failure.kind !== "path-lost") return this.fail(failure);
     this.peer = undefined;
     peer.close();
+    this.lost();
     this.#reconnect();
   }
+
+  lost() {}
 
   async #reconnect() {
     this.events.onStage("reconnecting");
@@ -264,6 +267,10 @@ export class Sending extends Session {
       peer.longest,
     );
     this.machine.start();
+  }
+
+  lost() {
+    this.machine?.lost();
   }
 
   /** What cannot be sent on a lost connection is sent again on the next. @param {Bytes} frame */

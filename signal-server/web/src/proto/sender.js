@@ -18,7 +18,7 @@
  * @property {() => void} onDone every file has found its end
  *
  * @typedef {{ file: number, chunk: number, claimed?: Bytes }} Job
- * @typedef {Job & { bytes: Bytes | undefined, hash: Bytes | undefined }} Loaded
+ * @typedef {Job & { connection: number, bytes: Bytes | undefined, hash: Bytes | undefined }} Loaded
  */
 
 import { concat, equal } from "./bytes.js";
@@ -87,6 +87,8 @@ export class Sender {
     /** @type {ChunkHash[]} */
     this.claims = [];
     this.isAccepted = false;
+    /** Whether there is a connection that both ends know of. */
+    this.isUp = true;
     this.isOver = false;
     /** Rings when there are wishes, credit, or nothing more to wait for. */
     this.bell = new Bell();
@@ -113,17 +115,18 @@ export class Sender {
       filled += 4 + writeEntry(entry).length;
       entries.push(entry);
       if (filled < MANIFEST_FILL) continue;
-      this.events.send({ type: "manifest", entries });
+      this.#tell({ type: "manifest", entries });
       [entries, filled] = [[], 0];
     }
-    if (entries.length > 0) this.events.send({ type: "manifest", entries });
+    if (entries.length > 0) this.#tell({ type: "manifest", entries });
     const bytes = this.entries.reduce((sum, { size }) => sum + size, 0);
-    this.events.send({ type: "manifest-end", entries: this.entries.length, bytes });
+    this.#tell({ type: "manifest-end", entries: this.entries.length, bytes });
   }
 
   /** Takes a frame. @param {Frame} frame */
   frame(frame) {
     if (this.isOver || frame.type === "limited") return;
+    if (!this.isUp) throw violation("a message came out of turn");
     if (frame.type === "accept" && !this.isAccepted) {
       this.isAccepted = true;
       return this.events.onAccepted();
@@ -228,25 +231,39 @@ export class Sender {
     return this.stages.filter((of) => of === stage).length;
   }
 
+  /** @param {Frame} frame */
+  #tell(frame) {
+    if (this.isUp) this.events.send(frame);
+  }
+
   /** Ends without a word. */
   stop() {
     this.isOver = true;
     this.bell.ring();
   }
 
-  /** A new connection; the receiver says first where it stands. @param {number} entries */
-  resumed(entries) {
-    if (entries > this.entries.length) throw violation("it has more than was offered");
+  /** The connection is lost: what was under way is void, and nothing is said on another before the receiver has. */
+  lost() {
+    this.isUp = false;
     this.connection++;
     this.wishes = [];
     this.claims = [];
     [this.limit, this.sent] = [0, 0];
     this.isAccepted = false;
     for (const outgoing of this.outgoing.values()) outgoing.open = 0;
+    this.stages = this.stages.map((stage) => (stage === "finished" ? "offered" : stage));
+    this.bell.ring();
+  }
+
+  /** There is a new connection, and the receiver has said first where it stands. @param {number} entries */
+  resumed(entries) {
+    if (this.isUp) throw violation("a message came out of turn");
+    if (entries > this.entries.length) throw violation("it has more than was offered");
+    this.isUp = true;
     if (entries === 0) this.#forget();
     const withdrawn = this.stages.flatMap((stage, file) => (stage === "withdrawn" && file < entries ? [file] : []));
     if (withdrawn.length > 0) {
-      this.events.send({ type: "withdraw", files: withdrawn.map((file) => [file, file + 1]) });
+      this.#tell({ type: "withdraw", files: withdrawn.map((file) => [file, file + 1]) });
     }
     this.#offer(entries);
     this.bell.ring();
@@ -264,12 +281,10 @@ export class Sender {
       /** @type {Promise<Loaded> | undefined} */
       let ahead;
       while (!this.isOver) {
-        const job = this.#next();
-        const { connection } = this;
+        const [job, connection] = [this.#next(), this.connection];
         const loaded = await ahead;
-        ahead = job && this.#load(job);
-        ahead?.catch(() => {});
-        if (loaded && connection === this.connection) await this.#send(loaded);
+        ahead = job && this.#load(job, connection);
+        if (loaded) await this.#send(loaded);
         else if (!loaded && !job) await this.bell.heard();
       }
     } catch (error) {
@@ -317,30 +332,33 @@ export class Sender {
     return true;
   }
 
-  /** @param {Job} job @returns {Promise<Loaded>} */
-  async #load(job) {
+  /** @param {Job} job @param {number} connection that wants it @returns {Promise<Loaded>} */
+  async #load(job, connection) {
     const { file, chunk } = job;
+    const nothing = { ...job, connection, bytes: undefined, hash: undefined };
     const chunking = this.outgoing.get(file)?.chunking;
-    if (chunk < 0 || !chunking) return { ...job, bytes: undefined, hash: undefined };
+    if (chunk < 0 || !chunking) return nothing;
     try {
       const bytes = await this.events.read(file, chunking.start(chunk), chunking.length(chunk));
-      return { ...job, bytes, hash: await hashChunk(bytes) };
+      return { ...nothing, bytes, hash: await hashChunk(bytes) };
     } catch {
-      return { ...job, bytes: undefined, hash: undefined };
+      return nothing;
     }
   }
 
   /** @param {Loaded} loaded */
   async #send(loaded) {
-    const { file, chunk, claimed, bytes, hash } = loaded;
+    const { connection, file, chunk, claimed, bytes, hash } = loaded;
     const outgoing = this.outgoing.get(file);
-    if (!outgoing) return;
+    if (!outgoing || connection !== this.connection) return;
     if (chunk >= 0) {
       if (!bytes || !hash) return this.#withdraw(file);
       const isHere = claimed !== undefined && equal(claimed, hash);
       if (isHere) this.bytes += bytes.length;
       else if (!(await this.#sendBytes(file, chunk, bytes))) return;
+      if (this.connection !== connection) return;
       await this.events.sendData(writeFrame({ type: "hashes", hashes: [{ file, chunk, hash }] }));
+      if (this.connection !== connection || this.isOver) return;
       this.events.onProgress();
       outgoing.known += outgoing.hashes[chunk] === undefined ? 1 : 0;
       outgoing.hashes[chunk] = hash;
@@ -373,13 +391,13 @@ export class Sender {
     if (outgoing.open > 0 || outgoing.known < outgoing.chunking.count || this.stages[file] !== "offered") return;
     this.stages[file] = "finished";
     const digest = tree(outgoing.hashes);
-    this.events.send({ type: "fin", files: [{ file, size: this.entries[file].size, digest }] });
+    this.#tell({ type: "fin", files: [{ file, size: this.entries[file].size, digest }] });
   }
 
   /** A file that cannot be read any more, or has changed. @param {number} file */
   #withdraw(file) {
     this.#settle(file, "withdrawn");
-    this.events.send({ type: "withdraw", files: [[file, file + 1]] });
+    this.#tell({ type: "withdraw", files: [[file, file + 1]] });
     this.#endIfSettled();
   }
 }

@@ -7,7 +7,7 @@
  */
 
 /** The most that is received this way, in bytes. */
-export const MOST_IN_MEMORY = 1024 * 1024 * 1024;
+export const MOST_IN_MEMORY = 1_000_000_000;
 
 /** @implements {Output} */
 export class BlobOutput {

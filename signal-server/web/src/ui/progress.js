@@ -20,12 +20,14 @@ export class Progress {
     this.bytes = 0;
     this.told = 0;
     this.bar = make("progress", { id: "progress", "aria-label": title, max: 1, ...(total === undefined ? {} : { value: 0 }) });
-    this.figures = make("p", { class: "figures", id: "figures" }, " ");
+    this.amount = make("span", {}, " ");
+    this.pace = make("span", {}, " ");
+    const figures = make("p", { class: "figures", id: "figures" }, this.amount, this.pace);
     this.path = make("p", { class: "fine", id: "path" }, " ");
     this.limit = make("p", { class: "fine", id: "limit" }, " ");
     this.stage = make("p", { class: "stage", id: "stage" }, "Waiting for the first bytes");
     const stop = make("div", { class: "actions" }, button("Stop", onStop, { id: "stop", class: "quiet" }));
-    show(state, title, heading(title), this.bar, this.figures, this.stage, this.path, this.limit, stop);
+    show(state, title, heading(title), this.bar, figures, this.stage, this.path, this.limit, stop);
     this.timer = setInterval(() => this.#draw(), STEP);
     this.wake = keepAwake();
   }
@@ -41,10 +43,10 @@ export class Progress {
     const rate = this.rate.get();
     const share = total ? bytes / total : undefined;
     if (share !== undefined) this.bar.value = share;
-    const parts = [total === undefined ? size(bytes) : `${size(bytes)} of ${size(total)}`];
-    if (rate) parts.push(`${size(rate)}/s`);
-    if (rate && total && bytes < total) parts.push(`${duration((total - bytes) / rate)} left`);
-    this.figures.textContent = parts.join(" · ");
+    const pace = rate ? [`${size(rate)}/s`] : [];
+    if (rate && total && bytes < total) pace.push(`${duration((total - bytes) / rate)} left`);
+    this.amount.textContent = total === undefined ? size(bytes) : `${size(bytes)} of ${size(total)}`;
+    this.pace.textContent = pace.join(" · ");
     if (share !== undefined) this.#tell(share);
     if (bytes > 0) this.stage.textContent = total !== undefined && bytes >= total ? "Verifying and finishing" : "Every part is verified as it arrives";
   }

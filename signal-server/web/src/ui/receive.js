@@ -124,7 +124,7 @@ class Reception {
     this.blob = opened.blob;
     const { entries, bytes } = this.offer;
     const isStream = entries[0].kind === "stream";
-    this.progress = new Progress("receiving", titleOf(entries), isStream ? undefined : bytes, () => this.session.cancel());
+    this.progress = new Progress("receiving", `Receiving ${titleOf(entries)}`, isStream ? undefined : bytes, () => this.session.cancel());
     if (this.path) this.progress.over(this.path);
     this.session.accept(opened.store);
   }
