@@ -125,7 +125,7 @@ pub use proto::{
 pub use session::{
     carrier::Wishes,
     doctor::{Finding, Verdict, doctor},
-    event::{Answer, Complete, Event, Front, Interrupt, Question, Shown},
+    event::{Answer, Complete, Event, Front, Interrupt, Link, Question, Shown},
     growth::Connections,
     meet::Wish,
     progress::{Lanes, Progress},
