@@ -465,6 +465,43 @@ async fn a_message_is_shown() {
     tab.is_sound();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_is_downloaded_while_it_lasts() {
+    let Some(mut browser) = Browser::start().await else { return };
+    let (scene, server) = (Scene::new(), Server::start());
+    let arguments = ["--json", "--server", &server.url(), "send", "-", "--name", "log.txt"];
+    let mut sender = scene.p2pshare(&scene.sender(), &arguments).start();
+    let mut tab = browser.open("receiver", &link(&server, &sender.code()));
+    tab.claims();
+    sender.type_line("one line");
+    tab.call("download", json!("#accept-1"));
+    sender.type_line("and another");
+    sender.finish().expect(0);
+    tab.reaches("done");
+    let content = Sha256::digest(b"one line\nand another\n");
+    assert_eq!(tab.call("downloaded", Value::Null)["sha256"], hex(content.into()));
+    tab.is_sound();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_tells_nothing_before_its_user_has_compared_the_words() {
+    let Some(mut browser) = Browser::start().await else { return };
+    let (scene, server) = (Scene::new(), Server::start());
+    let path = scene.file("a.txt", 10);
+    let mut tab = browser.open("sender", &format!("http://{}/", server.address()));
+    let code = tab.offers("#choose", &[&path]);
+    let mut receiver = scene.receive(&server, &code).arg("--verify").start();
+    let words: Vec<String> =
+        serde_json::from_value(receiver.event("verifier")["words"].take()).unwrap();
+    tab.reaches("comparing");
+    assert_eq!(tab.text("#words"), words.join(" "));
+    tab.shoot("send-3-comparing");
+    tab.click("#same");
+    receiver.ended().expect(0);
+    tab.reaches("done");
+    tab.is_sound();
+}
+
 /// An address of this machine that is not loopback, over which a browser's context is not secure.
 fn own_address() -> Option<Ipv4Addr> {
     let interfaces = if_addrs::get_if_addrs().unwrap();

@@ -43,6 +43,7 @@ const REASONS = {
   "source-changed": "source-changed",
   "unsafe-name": "unsafe-name",
   verification: "verification",
+  "words-differ": "verification",
   "no-path": "no-path",
 };
 
@@ -58,6 +59,8 @@ class Session {
     /** @type {Keys | undefined} */
     this.keys = undefined;
     this.isOver = false;
+    /** Whether people compare words. */
+    this.isComparing = false;
   }
 
   /** Connects, and again whenever the path is lost, until the transfer is over. @param {Paired} paired @param {boolean} isFirst */
@@ -71,7 +74,8 @@ class Session {
     if (peer.hasEnded) return this.ended(peer, undefined);
     this.events.onStage("connected");
     peer.path().then((path) => path && this.events.onPath(path), () => {});
-    if (peer.wantsWords && isFirst) this.events.onWords(paired.keys.verifierWords());
+    this.isComparing = peer.wantsWords && isFirst;
+    if (this.isComparing) this.events.onWords(paired.keys.verifierWords());
     this.begin(peer, isFirst);
     peer.deliverTo((frame) => this.heard(frame));
   }
@@ -92,6 +96,8 @@ class Session {
   /** The connection has ended. @param {Peer} peer @param {Failure | undefined} failure */
   ended(peer, failure) {
     if (this.isOver || peer !== this.peer) return;
+    // Only who has compared words knows the keys of this connection.
+    if (this.isComparing) return this.fail(failure ?? new Failure("path-lost"));
     if (failure && failure.kind !== "path-lost") return this.fail(failure);
     this.peer = undefined;
     peer.close();
@@ -171,6 +177,8 @@ export class Receiving extends Session {
 
   /** @param {Frame} frame */
   frame(frame) {
+    // The sender's user has said that the words are the same.
+    this.isComparing = false;
     this.machine.frame(frame);
   }
 
@@ -266,7 +274,14 @@ export class Sending extends Session {
       },
       peer.longest,
     );
-    this.machine.start();
+    if (!this.isComparing) this.machine.start();
+  }
+
+  /** The user has compared the words; nothing was told before. @param {boolean} isSame */
+  compared(isSame) {
+    if (!isSame) return this.fail(new Failure("words-differ"));
+    this.isComparing = false;
+    this.machine?.start();
   }
 
   lost() {

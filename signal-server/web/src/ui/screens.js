@@ -14,8 +14,26 @@ export function stage(name, onStop, words) {
     STAGES[name],
     heading(words ? "Compare these words with the other side" : `${STAGES[name]}…`),
     words ? make("p", { class: "code", id: "words" }, words.join(" ")) : make("div", { class: "waiting", "aria-hidden": "true" }),
-    words && make("p", {}, "If they differ, somebody is between you: stop."),
+    words && make("p", {}, "The other side says whether they are the same there. If they differ, somebody is between you: stop."),
     make("div", { class: "actions" }, button("Stop", onStop, { id: "stop", class: "quiet" })),
+  );
+}
+
+/** A sender's user says whether the other side shows the same words. @param {string[]} words @param {(isSame: boolean) => void} answer */
+export function compare(words, answer) {
+  const title = "Does the other side show the same words?";
+  show(
+    "comparing",
+    `${title} ${words.join(" ")}`,
+    heading(title),
+    make("p", { class: "code", id: "words" }, words.join(" ")),
+    make("p", {}, "Nothing is told before you say so. If they differ, somebody is between you."),
+    make(
+      "div",
+      { class: "actions" },
+      button("They are the same", () => answer(true), { id: "same", class: "primary" }),
+      button("They differ", () => answer(false), { id: "differ", class: "secondary" }),
+    ),
   );
 }
 

@@ -14,7 +14,7 @@ import { counted, size } from "./format.js";
 import { Selection, offerOfText, readerOf } from "./pick.js";
 import { Progress } from "./progress.js";
 import { qr } from "./qr.js";
-import { failed, stage } from "./screens.js";
+import { compare, failed, stage } from "./screens.js";
 
 /** What was picked; more can be added. @param {Selection} selection @param {() => void} pickMore @param {() => void} goHome */
 export function selected(selection, pickMore, goHome) {
@@ -70,7 +70,11 @@ function send({ entries, files }, goHome) {
       progress = new Progress("sending", `Sending ${title}`, total, stop);
       if (chosen) progress.over(chosen);
     },
-    onWords: (words) => compare(words, stop),
+    onWords: (words) =>
+      compare(words, (isSame) => {
+        session.compared(isSame);
+        if (isSame) asking(title, stop);
+      }),
     onPath: (path) => {
       chosen = path;
       progress?.over(path);
@@ -139,11 +143,6 @@ function asking(title, stop) {
     make("div", { class: "waiting", "aria-hidden": "true" }),
     make("div", { class: "actions" }, button("Stop", stop, { id: "stop", class: "quiet" })),
   );
-}
-
-/** The receiver's user wants to compare words, which a sender must not go past. @param {string[]} words @param {() => void} stop */
-function compare(words, stop) {
-  stage("connected", stop, words);
 }
 
 /** @param {string} title @param {number} total @param {{ withdrawn: number, skipped: number }} result @param {() => void} goHome */

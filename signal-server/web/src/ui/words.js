@@ -34,6 +34,7 @@ const FAILURES = {
     "What arrived is not what was sent.",
     "The file was thrown away. Start again; if that helps nothing, a disk or memory may be failing.",
   ],
+  "words-differ": ["The words differ.", "Somebody is between the two devices. Nothing was told. Use another network or server."],
   disk: ["The file could not be written.", "Check for free space, or save it somewhere else."],
   "too-large": ["This is too large to be held in memory.", "Use p2pshare in a terminal, or a server with https."],
   "unsafe-name": [
