@@ -448,6 +448,43 @@ async fn a_wrong_guess_at_a_pages_code_brings_another_code() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_lost_path_is_found_again_and_the_transfer_goes_on() {
+    let Some(mut browser) = Browser::start().await else { return };
+    let (scene, server) = (Scene::new(), Server::start());
+    let path = scene.file("large.bin", 60_000_000);
+    let mut sender = scene.send(&server, &path).start();
+    let mut tab = browser.open("receiver", &link(&server, &sender.code()));
+    tab.claims();
+    tab.call("download", json!("#accept-1"));
+    sender.under_way();
+    tab.call("evaluate", json!("cutThePath()"));
+    sender.event("reconnecting");
+    tab.shoot("receive-3-reconnecting");
+    sender.event("connected");
+    tab.reaches("done");
+    assert_eq!(tab.call("downloaded", Value::Null)["sha256"], hex(sha256(&path)));
+    sender.ended().expect(0);
+    tab.is_sound();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_sends_finds_a_lost_path_again() {
+    let Some(mut browser) = Browser::start().await else { return };
+    let (scene, server) = (Scene::new(), Server::start());
+    let path = scene.file("large.bin", 60_000_000);
+    let mut tab = browser.open("sender", &format!("http://{}/", server.address()));
+    let code = tab.offers("#choose", &[&path]);
+    let mut receiver = scene.receive(&server, &code).start();
+    receiver.under_way();
+    tab.call("evaluate", json!("cutThePath()"));
+    receiver.event("reconnecting");
+    receiver.ended().expect(0);
+    tab.reaches("done");
+    assert_eq!(sha256(&scene.receiver().join("large.bin")), sha256(&path));
+    tab.is_sound();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_message_is_shown() {
     let Some(mut browser) = Browser::start().await else { return };
     let (scene, server) = (Scene::new(), Server::start());

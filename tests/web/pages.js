@@ -41,7 +41,33 @@ async function open({ tab, url, timezone }) {
   page.on("dialog", (dialog) => dialog.accept());
   page.setDefaultTimeout(110_000);
   tabs.set(tab, { page, problems, download: undefined });
+  await page.addInitScript(rememberConnections);
   await page.goto(url);
+}
+
+/** Runs in the page: what cuts its path, which no browser offers. The other end sees it as it is. */
+function rememberConnections() {
+  const made = [];
+  window.RTCPeerConnection = class extends RTCPeerConnection {
+    channels = [];
+
+    constructor(...options) {
+      super(...options);
+      made.push(this);
+      this.addEventListener("datachannel", ({ channel }) => this.channels.push(channel));
+    }
+
+    createDataChannel(...options) {
+      const channel = super.createDataChannel(...options);
+      this.channels.push(channel);
+      return channel;
+    }
+  };
+  window.cutThePath = () => {
+    const connection = made.at(-1);
+    connection.close();
+    for (const channel of connection.channels) channel.dispatchEvent(new Event("close"));
+  };
 }
 
 /** Waits until a screen is there; another that ends the transfer is an error at once. */

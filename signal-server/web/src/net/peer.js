@@ -270,7 +270,12 @@ export class Peer {
   async sendData(frame) {
     const channel = this.channels.get(FIRST_DATA);
     if (channel?.readyState !== "open") throw new Failure("path-lost");
-    channel.send(numbered(this.sent++, frame));
+    try {
+      channel.send(numbered(this.sent++, frame));
+    } catch {
+      // It closed a moment ago.
+      throw new Failure("path-lost");
+    }
     if (channel.bufferedAmount > QUEUE) await drained(channel, QUEUE / 4);
   }
 

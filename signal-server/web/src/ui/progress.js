@@ -19,6 +19,7 @@ export class Progress {
     this.rate = new Rate();
     this.bytes = 0;
     this.told = 0;
+    this.isConnected = true;
     this.bar = make("progress", { id: "progress", "aria-label": title, max: 1, ...(total === undefined ? {} : { value: 0 }) });
     this.amount = make("span", {}, " ");
     this.pace = make("span", {}, " ");
@@ -48,7 +49,13 @@ export class Progress {
     this.amount.textContent = total === undefined ? size(bytes) : `${size(bytes)} of ${size(total)}`;
     this.pace.textContent = pace.join(" · ");
     if (share !== undefined) this.#tell(share);
-    if (bytes > 0) this.stage.textContent = total !== undefined && bytes >= total ? "Verifying and finishing" : "Every part is verified as it arrives";
+    if (this.isConnected) this.stage.textContent = this.#standing();
+  }
+
+  #standing() {
+    if (this.bytes === 0) return "Waiting for the first bytes";
+    const isWhole = this.total !== undefined && this.bytes >= this.total;
+    return isWhole ? "Verifying and finishing" : "Every part is verified as it arrives";
   }
 
   /** Says each quarter aloud, and the percentage in the title. @param {number} share */
@@ -61,7 +68,8 @@ export class Progress {
 
   /** @param {string} stage */
   staged(stage) {
-    if (stage !== "reconnecting" && stage !== "connecting") return;
+    this.isConnected = stage === "connected";
+    if (this.isConnected) return announce(STAGES[stage]);
     this.stage.textContent = `${STAGES[stage]}…`;
     announce(STAGES[stage]);
   }
