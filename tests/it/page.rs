@@ -520,6 +520,45 @@ async fn a_stream_is_downloaded_while_it_lasts() {
     tab.is_sound();
 }
 
+/// A recording of a tone, in a form that says at its start how long it is.
+fn recording(samples: u32) -> Vec<u8> {
+    let length = samples * 2;
+    let mut wave = [&b"RIFF"[..], &(36 + length).to_le_bytes(), b"WAVEfmt "].concat();
+    wave.extend([&16_u32.to_le_bytes()[..], &[1, 0, 1, 0], &8000_u32.to_le_bytes()].concat());
+    wave.extend([&16_000_u32.to_le_bytes()[..], &[2, 0, 16, 0], b"data"].concat());
+    wave.extend(length.to_le_bytes());
+    wave.extend((0..samples).flat_map(|at| (i16::try_from(at % 64).unwrap() * 100).to_le_bytes()));
+    wave
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recording_plays_while_it_arrives() {
+    let Some(mut browser) = Browser::start().await else { return };
+    let (scene, server) = (Scene::new(), Server::start());
+    let path = scene.sender().join("tone.wav");
+    fs::write(&path, recording(3_000_000)).unwrap();
+    let mut sender = scene.send(&server, &path).arg("--bwlimit").arg("1M").start();
+    let mut tab = browser.open("receiver", &link(&server, &sender.code()));
+    tab.claims();
+    tab.call("download", json!("#accept-1"));
+    tab.reaches("receiving");
+    tab.click("#look");
+    let plays = "new Promise((resolve) => {
+        const look = setInterval(() => {
+            const player = document.querySelector('audio');
+            if (!player || player.currentTime < 0.5) return;
+            clearInterval(look);
+            resolve([document.body.dataset.state, Math.round(player.duration)]);
+        }, 20);
+    })";
+    assert_eq!(tab.call("evaluate", json!(plays)), json!(["receiving", 375]));
+    tab.shoot("receive-3-listening");
+    tab.reaches("done");
+    sender.ended().expect(0);
+    assert_eq!(tab.call("downloaded", Value::Null)["sha256"], hex(sha256(&path)));
+    tab.is_sound();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_tells_nothing_before_its_user_has_compared_the_words() {
     let Some(mut browser) = Browser::start().await else { return };

@@ -182,10 +182,10 @@ export class Receiving extends Session {
     this.machine.frame(frame);
   }
 
-  /** The user wants it. @param {Store} store */
-  accept(store) {
+  /** The user wants it. @param {Store} store @param {boolean} endFirst */
+  accept(store, endFirst) {
     this.store = store;
-    this.guard(async () => this.machine.accept(store));
+    this.guard(async () => this.machine.accept(store, endFirst));
   }
 
   decline() {

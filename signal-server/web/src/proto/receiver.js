@@ -93,6 +93,7 @@ export class Receiver {
     this.unresolved = 0;
     /** Bytes of the files that are verified and written. */
     this.bytes = 0;
+    this.endFirst = false;
     this.isOver = false;
     this.isFailed = false;
     /** What the store does, one after the other. */
@@ -156,9 +157,15 @@ export class Receiver {
     this.unresolved++;
   }
 
-  /** The user wants what is offered; a store is there for it. @param {Store} store */
-  accept(store) {
+  /**
+   * The user wants what is offered; a store is there for it.
+   *
+   * @param {Store} store @param {boolean} [endFirst] of a file that is looked at while it arrives: many
+   *   have at their end what tells where everything is
+   */
+  accept(store, endFirst = false) {
     this.store = store;
+    this.endFirst = endFirst;
     this.#tell({ type: "accept" });
     this.#grant();
     for (const [file, { kind }] of this.offer.entries.entries()) {
@@ -201,9 +208,20 @@ export class Receiver {
         wanted.push({ files: [file, file + 1], chunks: [0, TO_THE_END] });
       }
     }
+    this.#takeEndFirst(wanted);
     for (let at = 0; at < wanted.length; at += BATCH) {
       this.#tell({ type: "want", wanted: wanted.slice(at, at + BATCH) });
     }
+  }
+
+  /** Puts the last chunk of the one file in front. @param {Wanted[]} wanted */
+  #takeEndFirst(wanted) {
+    const [want] = wanted;
+    const count = chunkingOf(this.offer.entries[0]).count;
+    const isWhole = wanted.length === 1 && want.chunks[0] === 0 && want.chunks[1] === TO_THE_END;
+    if (!this.endFirst || !isWhole || !(count > 2 && count < TO_THE_END)) return;
+    wanted.unshift({ files: want.files, chunks: [count - 1, count] });
+    want.chunks[1] = count - 1;
   }
 
   /** @param {Part} part */

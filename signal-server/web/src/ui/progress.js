@@ -4,7 +4,7 @@
  * @import { Path } from "../net/peer.js"
  */
 
-import { announce, button, heading, make, show } from "./dom.js";
+import { announce, button, byId, heading, make, show } from "./dom.js";
 import { Rate, duration, size } from "./format.js";
 import { STAGES, limited, pathName } from "./words.js";
 
@@ -31,6 +31,11 @@ export class Progress {
     show(state, title, heading(title), this.bar, figures, this.stage, this.path, this.limit, stop);
     this.timer = setInterval(() => this.#draw(), STEP);
     this.wake = keepAwake();
+  }
+
+  /** Adds something beneath. @param {HTMLElement} element */
+  add(element) {
+    byId("main").append(element);
   }
 
   /** @param {number} bytes */

@@ -15,9 +15,11 @@ import { Receiving } from "../session.js";
 import { DownloadOutput, canDownload } from "../store/download.js";
 import { FolderStore, fileOutput } from "../store/folder.js";
 import { BlobOutput, MOST_IN_MEMORY } from "../store/memory.js";
+import { PreviewStore, kindOf, typeOf } from "../store/preview.js";
 import { SequenceStore, isSingle } from "../store/sequence.js";
 import { announce, button, heading, make, show } from "./dom.js";
 import { counted, size } from "./format.js";
+import { look } from "./look.js";
 import { Progress } from "./progress.js";
 import { failed, stage } from "./screens.js";
 
@@ -52,7 +54,12 @@ export function receive(code, goHome) {
 class Reception {
   /** @param {Code} code @param {() => void} goHome */
   constructor(code, goHome) {
-    this.goHome = goHome;
+    /** @type {PreviewStore | undefined} */
+    this.preview = undefined;
+    this.goHome = () => {
+      this.preview?.forget();
+      goHome();
+    };
     this.isLan = isLan(code.nameplate);
     /** @type {Progress | undefined} */
     this.progress = undefined;
@@ -123,10 +130,14 @@ class Reception {
     }
     this.blob = opened.blob;
     const { entries, bytes } = this.offer;
+    const type = typeOf(entries);
+    const preview = type ? new PreviewStore(opened.store, entries[0], type) : undefined;
+    this.preview = preview;
     const isStream = entries[0].kind === "stream";
     this.progress = new Progress("receiving", `Receiving ${titleOf(entries)}`, isStream ? undefined : bytes, () => this.session.cancel());
     if (this.path) this.progress.over(this.path);
-    this.session.accept(opened.store);
+    if (preview) this.progress.add(look(preview));
+    this.session.accept(preview ?? opened.store, preview !== undefined && kindOf(preview.type) !== "text");
   }
 
   /** @param {number} withdrawn */
@@ -135,6 +146,8 @@ class Reception {
     const { entries } = this.offer;
     const title = entries[0].kind === "text" ? "The message arrived" : "Received and verified";
     const content = await this.#result(entries);
+    // What is being watched goes on.
+    const watched = document.getElementById("preview");
     show(
       "done",
       title,
@@ -142,6 +155,7 @@ class Reception {
       make("p", {}, summaryOf(this.offer)),
       withdrawn > 0 && make("p", { class: "warning" }, `${counted(withdrawn, "file")} could not be sent, and ${withdrawn === 1 ? "is" : "are"} missing.`),
       content,
+      watched ?? undefined,
       make("div", { class: "actions" }, button("Receive or send more", this.goHome, { id: "again", class: "secondary" })),
     );
   }
