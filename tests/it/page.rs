@@ -140,6 +140,14 @@ async fn a_page_downloads_what_is_sent_whatever_its_size() {
     }
 }
 
+/// What the rates of the page are to be seen beside.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_pages_with_nothing_but_a_channel_between_them() {
+    let Some(mut browser) = Browser::start().await else { return };
+    let rate = browser.tab("none").call("bare", json!(2048));
+    say(&format!("page to page, a channel alone: {rate} MB/s"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_saves_a_large_file_where_it_is_told_to() {
     let Some(mut browser) = Browser::start().await else { return };

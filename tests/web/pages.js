@@ -109,8 +109,27 @@ async function digestOf(path) {
   return { size, sha256: hash.digest("hex") };
 }
 
-const calls = {
+/** How fast two pages are with nothing but a data channel between them, in MB/s: page.js at both ends. */
+async function bare(count) {
+  const ends = await Promise.all([browser.newPage(), browser.newPage()]);
+  const [offerer, answerer] = ends;
+  const call = (page, name, argument) => page.evaluate(([name, argument]) => peer[name](argument), [name, argument]);
+  for (const page of ends) await page.addScriptTag({ path: fileURLToPath(new URL("page.js", import.meta.url)) });
+  await call(offerer, "accept", await call(answerer, "answer", await call(offerer, "offer")));
+  for (const [from, to] of [ends, [answerer, offerer]]) {
+    for (let candidate; (candidate = await call(from, "candidate")); ) await call(to, "addCandidate", candidate);
+  }
+  await Promise.all(ends.map((page) => call(page, "opened")));
+  const start = performance.now();
+  const stream = { lane: 1, stream: 7, count };
+  await Promise.all([call(offerer, "send", stream), call(answerer, "receive", stream)]);
+  const rate = (count * 65.536) / (performance.now() - start);
+  await Promise.all(ends.map((page) => page.close()));
+  return Math.round(rate);
+}
 
+const calls = {
+  bare: (_, count) => bare(count),
   goto: ({ page }, url) => page.goto(url).then(() => null),
   reload: ({ page }) => page.reload().then(() => null),
   state: ({ page }, wanted) => state(page, wanted),
