@@ -7,7 +7,8 @@
 use std::{
     collections::BTreeMap,
     fs,
-    net::{IpAddr, Ipv4Addr},
+    io::{Read, Write},
+    net::{IpAddr, Ipv4Addr, TcpStream},
     path::Path,
     time::Instant,
 };
@@ -623,6 +624,31 @@ async fn a_page_over_plain_http_holds_the_file_and_says_so() {
     tab.call("download", json!("#save"));
     assert_eq!(tab.call("downloaded", Value::Null)["sha256"], hex(sha256(&path)));
     tab.is_sound();
+}
+
+#[test]
+fn a_senders_own_server_is_not_called_by_a_name_that_somebody_owns() {
+    if own_address().is_none() {
+        return say("skipped, there is no network but loopback");
+    }
+    let _turn = turn_on_lan();
+    let scene = Scene::new();
+    let mut sender = scene.send_on_lan(&scene.file("a.bin", 10)).start();
+    let at = sender.event("code")["at"].as_str().unwrap().to_owned();
+    let answer = |path: &str, host: &str, origin: &str| {
+        let mut stream = TcpStream::connect(&at).unwrap();
+        let headers = format!("Host: {host}\r\n{origin}Connection: close\r\n");
+        write!(stream, "GET {path} HTTP/1.1\r\n{headers}\r\n").unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        String::from_utf8_lossy(&answer[9..12]).into_owned()
+    };
+    let socket = "/v1/rendezvous";
+    assert_eq!(answer("/", &at, ""), "200");
+    assert_eq!(answer("/", "box.local:9477", ""), "200");
+    assert_eq!(answer("/", "evil.example:9477", ""), "421");
+    assert_eq!(answer(socket, "evil.example", "Origin: http://evil.example\r\n"), "421");
+    assert_eq!(answer(socket, &at, "Origin: http://evil.example\r\n"), "403");
 }
 
 #[tokio::test(flavor = "multi_thread")]
