@@ -26,7 +26,8 @@
 import { Failure, failureOf } from "./net/failure.js";
 import { Offered, claim } from "./net/pairing.js";
 import { Peer } from "./net/peer.js";
-import { meetAgain } from "./net/reunion.js";
+import { PATIENCE, SENDER_GONE, meetAgain } from "./net/reunion.js";
+import { isLan } from "./proto/code.js";
 import { Receiver } from "./proto/receiver.js";
 import { Sender } from "./proto/sender.js";
 
@@ -59,6 +60,8 @@ class Session {
     /** @type {Keys | undefined} */
     this.keys = undefined;
     this.isOver = false;
+    /** Whether the server is the sender's own process. */
+    this.isEmbedded = false;
     /** Whether people compare words. */
     this.isComparing = false;
   }
@@ -99,23 +102,26 @@ class Session {
     // Only who has compared words knows the keys of this connection.
     if (this.isComparing) return this.fail(failure ?? new Failure("path-lost"));
     if (failure && failure.kind !== "path-lost") return this.fail(failure);
+    const isGone = this.role === "receiver" && peer.signalling.room.presence !== "here";
     this.peer = undefined;
     peer.close();
     this.lost();
-    this.#reconnect();
+    this.#reconnect(isGone ? SENDER_GONE : PATIENCE);
   }
 
   lost() {}
 
-  async #reconnect() {
+  /** @param {number} patience in milliseconds */
+  async #reconnect(patience) {
     this.events.onStage("reconnecting");
     while (!this.isOver && this.keys) {
       try {
-        const paired = await meetAgain(this.url, this.role, this.keys, () => this.isOver);
+        const how = { patience, isEmbedded: this.isEmbedded };
+        const paired = await meetAgain(this.url, this.role, this.keys, how, () => this.isOver);
         return await this.connect(paired, false);
       } catch (error) {
         const failure = failureOf(error);
-        if (failure.kind === "path-lost" || failure.reason) return this.fail(failure);
+        if (["path-lost", "vanished"].includes(failure.kind) || failure.reason) return this.fail(failure);
       }
     }
   }
@@ -165,6 +171,7 @@ export class Receiving extends Session {
   /** @param {Code} code */
   start(code) {
     return this.guard(async () => {
+      this.isEmbedded = isLan(code.nameplate);
       this.events.onStage("looking");
       await this.connect(await claim(this.url, code), true);
     });

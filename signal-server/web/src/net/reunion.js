@@ -13,8 +13,12 @@ import { Failure } from "./failure.js";
 import { Signalling } from "./pairing.js";
 import { Room, pause } from "./socket.js";
 
-/** How long an end looks for the other, in milliseconds. */
-const PATIENCE = 600_000;
+/** How long an end looks for the other, in milliseconds: when the path is lost, and when the server saw a sender's socket close. */
+export const PATIENCE = 600_000;
+export const SENDER_GONE = 10_000;
+
+/** The same when the server, which is the sender's own process, is gone. */
+const EMBEDDED_GONE = 4_000;
 
 /** How long the Greeting may take once the other end is here. */
 const GREETING = 15_000;
@@ -24,11 +28,13 @@ const LONGEST_PAUSE = 60_000;
 /**
  * Looks for the other end until it is there.
  *
- * @param {string} url @param {Role} role @param {Keys} keys @param {() => boolean} hasEnded
+ * @param {string} url @param {Role} role @param {Keys} keys
+ * @param {{ patience: number, isEmbedded: boolean }} how @param {() => boolean} hasEnded
  * @returns {Promise<Paired>}
  */
-export async function meetAgain(url, role, keys, hasEnded) {
-  const deadline = performance.now() + PATIENCE;
+export async function meetAgain(url, role, keys, { patience, isEmbedded }, hasEnded) {
+  const start = performance.now();
+  let deadline = start + patience;
   let time = FIRST_PAUSE;
   while (performance.now() < deadline && !hasEnded()) {
     try {
@@ -36,13 +42,15 @@ export async function meetAgain(url, role, keys, hasEnded) {
       time = FIRST_PAUSE;
       const paired = await greet(room, role, keys, deadline, hasEnded);
       if (paired) return paired;
-    } catch {
+    } catch (error) {
       // A greeting that does not fit ends the attempt, and so does a server that is away.
+      const isAway = error instanceof Failure && error.kind === "unreachable";
+      if (isAway && isEmbedded) deadline = Math.min(deadline, start + EMBEDDED_GONE);
     }
     await pause(time);
     time = Math.min(1.5 * time, LONGEST_PAUSE);
   }
-  throw new Failure("path-lost");
+  throw new Failure(deadline < start + PATIENCE ? "vanished" : "path-lost");
 }
 
 /** @param {Room} room @param {Role} role @param {Keys} keys @param {number} deadline @param {() => boolean} hasEnded */

@@ -193,6 +193,8 @@ export class Room {
     this.unconfirmed = [];
     /** A message, the peer's presence, or `lost` with the server. @type {Queue<Bytes | Presence | "lost">} */
     this.events = new Queue();
+    /** What the server said last of the other end's socket. @type {Presence} */
+    this.presence = "here";
     /** For a room that exists by being joined. @type {IceServer[]} */
     this.iceServers = [];
     this.hasEnded = false;
@@ -278,7 +280,10 @@ export class Room {
   #heard(reply) {
     if (!("room" in reply) || reply.room !== this.name) return;
     if (reply.type === "ice-servers") this.iceServers = reply.ice_servers;
-    if (reply.type === "peer") this.events.put(reply.presence);
+    if (reply.type === "peer") {
+      this.presence = reply.presence;
+      this.events.put(reply.presence);
+    }
     if (reply.type === "message") {
       this.socket.say({ type: "ack", room: this.name, number: reply.number });
       if (reply.number !== this.received + 1) return;

@@ -9,7 +9,7 @@
 
 import { Failure, failureOf } from "../net/failure.js";
 import { serverOf } from "../net/socket.js";
-import { isLan, reveal } from "../proto/code.js";
+import { reveal } from "../proto/code.js";
 import { shown } from "../proto/name.js";
 import { Receiving } from "../session.js";
 import { DownloadOutput, canDownload } from "../store/download.js";
@@ -60,7 +60,6 @@ class Reception {
       this.preview?.forget();
       goHome();
     };
-    this.isLan = isLan(code.nameplate);
     /** @type {Progress | undefined} */
     this.progress = undefined;
     /** @type {import("../net/peer.js").Path | undefined} */
