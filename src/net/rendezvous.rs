@@ -651,6 +651,20 @@ mod tests {
     }
 
     #[test]
+    fn the_page_of_a_server_is_where_the_server_is() {
+        for (server, page, is_here) in [
+            ("wss://share.example.org", "https://share.example.org", false),
+            ("ws://ws.example.org", "http://ws.example.org:9477", false),
+            ("ws://127.0.0.1:5", "http://127.0.0.1:5", true),
+            ("ws://[::1]:9477", "http://[::1]:9477", true),
+            ("ws://localhost", "http://localhost:9477", true),
+        ] {
+            let url: ServerUrl = server.parse().unwrap();
+            assert_eq!((url.page().as_str(), url.is_here()), (page, is_here));
+        }
+    }
+
+    #[test]
     fn a_server_address_means_the_same_when_it_is_read_again() {
         let url = |text: &str| text.parse::<ServerUrl>().map(|url| url.0);
         for typed in ["http://box", "https://box", "ws://box", "wss://box", "ws://box:80"] {
