@@ -467,7 +467,6 @@ async fn a_lost_path_is_found_again_and_the_transfer_goes_on() {
     tab.call("download", json!("#accept-1"));
     sender.under_way();
     tab.call("evaluate", json!("cutThePath()"));
-    sender.event("reconnecting");
     tab.shoot("receive-3-reconnecting");
     sender.event("connected");
     tab.reaches("done");
@@ -486,7 +485,7 @@ async fn a_page_that_sends_finds_a_lost_path_again() {
     let mut receiver = scene.receive(&server, &code).start();
     receiver.under_way();
     tab.call("evaluate", json!("cutThePath()"));
-    receiver.event("reconnecting");
+    receiver.event("connected");
     receiver.ended().expect(0);
     tab.reaches("done");
     assert_eq!(sha256(&scene.receiver().join("large.bin")), sha256(&path));

@@ -31,13 +31,17 @@ const browser = await chromium.launch({
 
 const tabs = new Map();
 
+/** Over plain HTTP a browser passes over one of the page's headers, and says so. */
+const isProblem = (message) =>
+  message.type() === "error" && !message.text().startsWith("The Cross-Origin-Opener-Policy header has been ignored");
+
 /** A tab in a profile of its own, and all that goes wrong in it. */
 async function open({ tab, url, timezone }) {
   const context = await browser.newContext({ acceptDownloads: true, timezoneId: timezone });
   const page = await context.newPage();
   const problems = [];
   page.on("pageerror", (error) => problems.push(error.message));
-  page.on("console", (message) => message.type() === "error" && problems.push(message.text()));
+  page.on("console", (message) => isProblem(message) && problems.push(message.text()));
   page.on("dialog", (dialog) => dialog.accept());
   page.setDefaultTimeout(110_000);
   tabs.set(tab, { page, problems, download: undefined });
@@ -76,7 +80,7 @@ async function state(page, wanted) {
     (wanted) => {
       const { state, failure } = document.body.dataset;
       if (state === wanted) return "there";
-      return state === "failed" ? `failed: ${failure}: ${document.body.innerText}` : false;
+      return state === "failed" ? `failed: ${failure}: ${document.querySelector("main").innerText}` : false;
     },
     wanted,
     { polling: 20 },

@@ -151,6 +151,21 @@ for (const at of [0, 1, 3, 11, 12, 13, 30, 45, 58]) {
   });
 }
 
+test("many chunks may wait for their hashes, but few for their bytes", () => {
+  const entries = Array.from({ length: 200 }, (_, at) => file([`${at}`], 2));
+  const receiverOf = () => {
+    const receiver = new Receiver({ send: () => {}, onOffer: () => {} });
+    receiver.frame({ type: "manifest", entries });
+    receiver.frame({ type: "manifest-end", entries: 200, bytes: 400 });
+    receiver.accept(new Memory(entries, true));
+    return receiver;
+  };
+  const records = (length) =>
+    entries.map((_, at) => ({ file: at, chunk: 0, offset: 0, bytes: new Uint8Array(length) }));
+  receiverOf().frame({ type: "data", records: records(2) });
+  assert.throws(() => receiverOf().frame({ type: "data", records: records(1) }), /too many/);
+});
+
 test("a changed byte is noticed, and never written", async () => {
   const world = new World([file(["a"], 300_000)], {
     change: (frame, carried) => (carried === 2 ? frame.map((byte, at) => (at === 40 ? byte ^ 1 : byte)) : frame),

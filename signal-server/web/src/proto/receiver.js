@@ -245,9 +245,11 @@ export class Receiver {
     if (isTaken || offset !== arriving.filled || !(offset + bytes.length <= whole)) {
       throw violation("it sent parts of a file out of order");
     }
-    if (arriving.filled === 0 && ++this.open > MAX_OPEN_CHUNKS) throw violation("it began too many chunks");
+    if (arriving.filled === 0) this.open++;
     arriving.parts.push(bytes);
     arriving.filled += bytes.length;
+    if (arriving.filled === whole) this.open--;
+    if (this.open > MAX_OPEN_CHUNKS) throw violation("it began too many chunks");
     incoming.arriving.set(chunk, arriving);
     this.held += bytes.length;
     this.begun += bytes.length;
@@ -271,7 +273,8 @@ export class Receiver {
     if (!incoming || !arriving || !isWhole) throw violation("it sent a hash out of order");
     incoming.arriving.delete(chunk);
     incoming.busy.add(chunk);
-    this.open--;
+    // The last chunk of a stream ends with its hash.
+    if (arriving.filled < incoming.chunking.length(chunk)) this.open--;
     this.begun -= arriving.filled;
     this.#keep(file, incoming, chunk, arriving, hash);
   }
@@ -354,11 +357,12 @@ export class Receiver {
     if (stage === undefined) throw violation("it withdrew what it did not offer");
     if (stage !== "told") return;
     this.stages[file] = "withdrawn";
-    for (const { filled, parts } of this.incoming.get(file)?.arriving.values() ?? []) {
+    const incoming = this.incoming.get(file);
+    for (const [chunk, { filled, parts }] of incoming?.arriving ?? []) {
       this.held -= filled;
       this.begun -= filled;
       this.records -= parts.length;
-      this.open--;
+      if (filled < /** @type {Incoming} */ (incoming).chunking.length(chunk)) this.open--;
     }
     this.incoming.delete(file);
     this.unresolved--;
