@@ -14,7 +14,7 @@ use std::{
 };
 
 use data_encoding::HEXLOWER;
-use p2pshare::proto::wire::Writer;
+use p2pshare::proto::{frame::Frame, wire::Writer};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -348,11 +348,12 @@ async fn a_name_that_escapes_refuses_the_offer() {
 async fn what_is_not_what_was_sent_never_becomes_a_file() {
     let Some(mut browser) = Browser::start().await else { return };
     let server = Server::start();
-    let rogue = rogue(&server, &mut browser).await;
+    let mut rogue = rogue(&server, &mut browser).await;
     offer(&rogue, &[b"a.bin"], 8).await;
     let mut tab = browser.tab("receiver");
     tab.reaches("offer");
     tab.call("download", json!("#accept-1"));
+    patient(rogue.hear_until(|frame| matches!(frame, Frame::Want(_)))).await;
     let data =
         [&0x8002_u16.to_be_bytes()[..], &[0; 12], &8_u32.to_be_bytes(), b"8 bytes."].concat();
     let hashes = [&0x8003_u16.to_be_bytes()[..], &[0; 8], &[7; 32]].concat();
@@ -404,7 +405,7 @@ async fn a_page_sends_a_large_file() {
     let mut tab = browser.open("sender", &format!("http://{}/", server.address()));
     let code = tab.offers("#choose", &[&path]);
     let mut receiver = scene.receive_asking(&server, &code).start();
-    receiver.event("offer");
+    receiver.event("accept?");
     tab.reaches("asking");
     tab.shoot("send-3-asking");
     let start = Instant::now();
@@ -468,7 +469,7 @@ async fn a_lost_path_is_found_again_and_the_transfer_goes_on() {
     sender.under_way();
     tab.call("evaluate", json!("cutThePath()"));
     tab.shoot("receive-3-reconnecting");
-    sender.event("connected");
+    sender.event("connecting");
     tab.reaches("done");
     assert_eq!(tab.call("downloaded", Value::Null)["sha256"], hex(sha256(&path)));
     sender.ended().expect(0);
@@ -485,7 +486,7 @@ async fn a_page_that_sends_finds_a_lost_path_again() {
     let mut receiver = scene.receive(&server, &code).start();
     receiver.under_way();
     tab.call("evaluate", json!("cutThePath()"));
-    receiver.event("connected");
+    receiver.event("connecting");
     receiver.ended().expect(0);
     tab.reaches("done");
     assert_eq!(sha256(&scene.receiver().join("large.bin")), sha256(&path));

@@ -27,12 +27,18 @@ import { Failure, failureOf } from "./net/failure.js";
 import { Offered, claim } from "./net/pairing.js";
 import { Peer } from "./net/peer.js";
 import { PATIENCE, SENDER_GONE, meetAgain } from "./net/reunion.js";
+import { pause } from "./net/socket.js";
 import { isLan } from "./proto/code.js";
 import { Receiver } from "./proto/receiver.js";
 import { Sender } from "./proto/sender.js";
 
 /** How long a receiver stays for the sender's farewell, in milliseconds. */
 const FAREWELL = 30_000;
+
+/** When a straight path is sought while the path is relayed, and for how long, in milliseconds. */
+const SEEK_AFTER = [2_000, 10_000, 20_000, 40_000];
+const SEEK_EACH = 60_000;
+const SEEK_FOR = 8_000;
 
 /** What the peer is told when this end gives up. @type {Partial<Record<import("./net/failure.js").FailureKind, Reason>>} */
 const REASONS = {
@@ -62,6 +68,8 @@ class Session {
     this.isOver = false;
     /** Whether the server is the sender's own process. */
     this.isEmbedded = false;
+    /** What comes of looking for a straight path. @type {Promise<Peer | undefined> | undefined} */
+    this.seeking = undefined;
     /** Whether people compare words. */
     this.isComparing = false;
   }
@@ -70,15 +78,19 @@ class Session {
   async connect(paired, isFirst) {
     this.events.onStage("connecting");
     this.keys = paired.keys;
-    const peer = await Peer.connect(this.role, paired);
+    this.adopt(await Peer.connect(this.role, paired, isFirst), isFirst);
+  }
+
+  /** Goes on over a connection that is there. @param {Peer} peer @param {boolean} isFirst */
+  adopt(peer, isFirst) {
     if (this.isOver) return peer.close("interrupted");
     this.peer = peer;
     peer.onEnd = (failure) => this.ended(peer, failure);
     if (peer.hasEnded) return this.ended(peer, undefined);
     this.events.onStage("connected");
-    peer.path().then((path) => path && this.events.onPath(path), () => {});
+    this.#lookAtPath(peer);
     this.isComparing = peer.wantsWords && isFirst;
-    if (this.isComparing) this.events.onWords(paired.keys.verifierWords());
+    if (this.isComparing) this.events.onWords(peer.keys.verifierWords());
     this.begin(peer, isFirst);
     peer.deliverTo((frame) => this.heard(frame));
   }
@@ -102,6 +114,14 @@ class Session {
     // Only who has compared words knows the keys of this connection.
     if (this.isComparing) return this.fail(failure ?? new Failure("path-lost"));
     if (failure && failure.kind !== "path-lost") return this.fail(failure);
+    // The other end may have gone over to the straight path a moment before this one.
+    if (this.seeking) this.seeking.then((straight) => straight || this.#broken(peer));
+    else this.#broken(peer);
+  }
+
+  /** @param {Peer} peer */
+  #broken(peer) {
+    if (this.isOver || peer !== this.peer) return;
     const isGone = this.role === "receiver" && peer.signalling.room.presence !== "here";
     this.peer = undefined;
     peer.close();
@@ -110,6 +130,46 @@ class Session {
   }
 
   lost() {}
+
+  /** @param {Peer} peer */
+  async #lookAtPath(peer) {
+    const path = await peer.path().catch(() => undefined);
+    if (path) this.events.onPath(path);
+    if (path === "relay") this.#seekStraight(peer);
+  }
+
+  /** Looks for a path without a relay, while the relayed one is in use. @param {Peer} peer */
+  async #seekStraight(peer) {
+    const isNeeded = () => !this.isOver && !this.isComparing && this.peer === peer;
+    for (let attempt = 0; ; attempt++) {
+      await pause(SEEK_AFTER[attempt] ?? SEEK_EACH);
+      if (this.isOver || this.peer !== peer) return;
+      if (!isNeeded()) continue;
+      this.seeking = this.#straight(isNeeded);
+      const straight = await this.seeking;
+      this.seeking = undefined;
+      if (!straight) continue;
+      if (!isNeeded()) return straight.close();
+      peer.onEnd = undefined;
+      this.lost();
+      peer.close();
+      return this.adopt(straight, false);
+    }
+  }
+
+  /** A connection that needs no relay, if there can be one now. @param {() => boolean} isNeeded */
+  async #straight(isNeeded) {
+    const how = { patience: SEEK_FOR, isEmbedded: false };
+    try {
+      const keys = /** @type {Keys} */ (this.keys);
+      const paired = await meetAgain(this.url, this.role, keys, how, () => !isNeeded());
+      const iceServers = paired.iceServers.filter(({ urls }) => urls.every((url) => url.startsWith("stun:")));
+      return await Peer.connect(this.role, { ...paired, iceServers }, false);
+    } catch {
+      // The relayed path is still there.
+      return undefined;
+    }
+  }
 
   /** @param {number} patience in milliseconds */
   async #reconnect(patience) {

@@ -72,9 +72,9 @@ export class Peer {
   /**
    * Makes the connection.
    *
-   * @param {Role} role @param {Paired} paired
+   * @param {Role} role @param {Paired} paired @param {boolean} isFirst without it there is none at all
    */
-  static async connect(role, paired) {
+  static async connect(role, paired, isFirst) {
     const peer = new Peer(role, paired);
     const late = pause(CONNECTING).then(() => Promise.reject(new Failure("no-path")));
     late.catch(() => {});
@@ -85,8 +85,13 @@ export class Peer {
       await Promise.race([peer.ready.promise, late]);
       return peer;
     } catch (error) {
+      const failure = failureOf(error);
+      peer.hasEnded = true;
       peer.connection.close();
-      throw failureOf(error);
+      // The other end is told when that is the end, unless it was the one that gave up.
+      const isTold = isFirst && !failure.reason && failure.kind !== "vanished";
+      paired.signalling.leave(isTold ? "no-path" : undefined);
+      throw failure;
     }
   }
 
