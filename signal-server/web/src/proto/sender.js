@@ -251,7 +251,6 @@ export class Sender {
     [this.limit, this.sent] = [0, 0];
     this.isAccepted = false;
     for (const outgoing of this.outgoing.values()) outgoing.open = 0;
-    this.stages = this.stages.map((stage) => (stage === "finished" ? "offered" : stage));
     this.bell.ring();
   }
 
