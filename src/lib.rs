@@ -128,7 +128,7 @@ pub use session::{
     bench::{self, Stage},
     carrier::Wishes,
     doctor::{Finding, Verdict, doctor},
-    event::{Answer, Complete, Event, Front, Interrupt, Question, Shown},
+    event::{Answer, Complete, Event, Front, Interrupt, Link, Question, Shown},
     growth::Connections,
     meet::Wish,
     progress::{Lanes, Progress},

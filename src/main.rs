@@ -50,6 +50,7 @@ async fn run(cli: Cli, ui: &mut Ui) -> Result<(), Error> {
     let Cli { general, command } = cli;
     match command {
         Command::Send(send) => {
+            ui.draw_links(send.draws_links());
             let bwlimit = general.bwlimit;
             let options = send_options(send, bwlimit, reach(general)?)?;
             follow(|front| p2pshare::send(options, front), ui).await
@@ -158,6 +159,8 @@ fn send_options(
         verify,
         patience,
         connections,
+        qr: _,
+        no_qr: _,
     } = args;
     let wishes = Wishes { connections, bwlimit };
     let is_input = paths.iter().any(|path| path.as_os_str() == "-");

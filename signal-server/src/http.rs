@@ -1,5 +1,5 @@
-//! The HTTP side: one path becomes a WebSocket, one says that the server is well, the rest is a
-//! 404 that says what this is. Logs no request. Used by `run`.
+//! The HTTP side: one path becomes a WebSocket, one says that the server is well, some are the page,
+//! and the rest is a 404 that says what this is. Logs no request. Used by `run`.
 
 use std::sync::Arc;
 
@@ -7,15 +7,17 @@ use axum::Router;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{ConnectInfo, State};
-use axum::http::header::{CONTENT_TYPE, HOST, ORIGIN};
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 
 use crate::admission::{Stopping, Visitor, Welcome};
 use crate::connection;
+use crate::hosts::{Hosts, Stranger, host};
 use crate::hub::Hub;
 use crate::ice::Reached;
+use crate::page::{FILES, File};
 use crate::protocol::{MAX_MESSAGE, PATH};
 use crate::relay::Counters;
 use crate::turn::Turn;
@@ -34,15 +36,16 @@ pub(crate) struct Shared {
     pub(crate) hub: Arc<Hub>,
     pub(crate) turn: Option<Arc<Turn>>,
     pub(crate) stopping: Stopping,
+    pub(crate) hosts: Hosts,
 }
 
 /// Every path there is.
 pub(crate) fn router(shared: Shared) -> Router {
-    Router::new()
-        .route(PATH, any(rendezvous))
-        .route("/health", get(health))
-        .fallback(not_found)
-        .with_state(shared)
+    let router = Router::new().route(PATH, any(rendezvous)).route("/health", get(health));
+    let add = |router: Router<Shared>, file: &'static File| {
+        router.route(file.path, get(async |shared, headers| page(file, shared, headers)))
+    };
+    FILES.iter().fold(router, add).fallback(not_found).with_state(shared)
 }
 
 async fn rendezvous(
@@ -51,10 +54,13 @@ async fn rendezvous(
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
-    // Browsers send `Origin` with every WebSocket and let any page open one to anywhere. There is
-    // no page of ours yet, and a page of somebody else's must not reach a server in a LAN.
-    if headers.contains_key(ORIGIN) {
-        return refuse(StatusCode::FORBIDDEN, "this server does not talk to web pages\n");
+    match shared.hosts.admits(&headers) {
+        Ok(()) => {}
+        Err(Stranger::Host) => return misdirected(),
+        Err(Stranger::Page) => {
+            let text = "this server does not talk to pages of other servers\n";
+            return refuse(StatusCode::FORBIDDEN, text);
+        }
     }
     let upgrade = match upgrade {
         Ok(upgrade) => upgrade,
@@ -65,9 +71,9 @@ async fn rendezvous(
         return refuse(StatusCode::TOO_MANY_REQUESTS, text);
     }
     visitor.stay();
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok()?.parse().ok());
     let from = visitor.address.ip();
-    let reached = host.map(|by| Reached { by, from });
+    let called = host(&headers).and_then(|host| host.as_str().parse().ok());
+    let reached = called.map(|by| Reached { by, from });
     upgrade
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(0)
@@ -78,6 +84,19 @@ async fn rendezvous(
             let line = shared.hub.connect(from.into(), reached);
             connection::serve(socket, line, shared.stopping).await;
         })
+}
+
+fn page(file: &File, State(shared): State<Shared>, headers: HeaderMap) -> Response {
+    let host = host(&headers);
+    if !shared.hosts.has(host.as_ref()) {
+        return misdirected();
+    }
+    file.response(&headers, host.as_ref())
+}
+
+/// A name that somebody else points at this server: a page from there would be theirs.
+fn misdirected() -> Response {
+    refuse(StatusCode::MISDIRECTED_REQUEST, "call this server by its address\n")
 }
 
 async fn health(State(shared): State<Shared>) -> Response {
@@ -103,7 +122,7 @@ fn report((counters, allocations): (Counters, usize)) -> serde_json::Value {
 }
 
 async fn not_found() -> Response {
-    refuse(StatusCode::NOT_FOUND, "this is a p2pshare rendezvous server; there is no page here\n")
+    refuse(StatusCode::NOT_FOUND, "this is a p2pshare server; its page is at /\n")
 }
 
 fn refuse(status: StatusCode, text: &'static str) -> Response {

@@ -13,7 +13,7 @@
 //! reception   accepts a connection, has it counted by admission, takes TLS off, and tells HTTP
 //!             from STUN by the first byte
 //!
-//! http        upgrades a request
+//! http        upgrades a request, or answers it with a file of the page
 //! connection  reads a text frame, parses a protocol::Request ...
 //! hub         ... takes the lock, adds clock and random bytes ...
 //! rooms       ... decides, and answers with (connection, protocol::Reply) pairs    PURE
@@ -26,7 +26,9 @@
 //! turn        sends it
 //! ```
 //!
-//! `rooms`, `relay`, `stun`, `ice`, `credentials`, `policy`, `limits`, [`framing`] and [`protocol`]
+//! `hosts` says which pages may do the former; `page` holds the files, which `web/` is built to.
+//!
+//! `rooms`, `hosts`, `relay`, `stun`, `ice`, `credentials`, `policy`, `limits`, [`framing`] and [`protocol`]
 //! are pure: no socket, clock or randomness. [`protocol`] is the contract with clients and imports
 //! nothing else from here.
 
@@ -42,21 +44,25 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 pub use self::credentials::Secrets;
+pub use self::hosts::Hosts;
 pub use self::ice::{NotAnAddress, PublicAddress};
 pub use self::limits::{Limits, RelayLimits};
 pub use self::listeners::Listeners;
+pub use self::page::page_hash;
 pub use self::tls::{BadCertificate, Tls};
 
 mod admission;
 mod connection;
 mod credentials;
 pub mod framing;
+mod hosts;
 mod http;
 mod hub;
 mod ice;
 mod limits;
 mod listeners;
 mod outbox;
+mod page;
 mod policy;
 pub mod protocol;
 mod reception;
@@ -84,6 +90,8 @@ pub struct Config {
     pub relay: Option<RelayConfig>,
     /// Under which address clients are told of STUN and TURN: without one, that which they used.
     pub public_address: Option<PublicAddress>,
+    /// By which names a browser may call it.
+    pub hosts: Hosts,
 }
 
 /// How the TURN server is to run.
@@ -160,7 +168,8 @@ async fn serve(
     if let Some(turn) = &turn {
         tasks.spawn(Arc::clone(turn).serve_datagrams());
     }
-    let shared = http::Shared { hub: Arc::clone(&hub), turn, stopping: stopping.clone() };
+    let (hosts, stopping_http) = (config.hosts, stopping.clone());
+    let shared = http::Shared { hub: Arc::clone(&hub), turn, stopping: stopping_http, hosts };
     let service = http::router(shared).into_make_service_with_connect_info::<admission::Visitor>();
     let stopped = async move {
         // An error would mean that `run` was dropped; then it ends too.

@@ -129,6 +129,13 @@ struct Arguments {
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
 
+    /// Print the SHA-256 of each file of the page and end
+    ///
+    /// For who wants to know whether a server serves what this program holds:
+    /// `curl -s https://HOST/app.js | sha256sum`.
+    #[arg(long)]
+    page_hash: bool,
+
     /// What to report on standard error; no level shows codes, tokens or messages
     #[arg(long, value_name = "LEVEL", env = "P2PSHARE_LOG", value_enum, default_value = "warn")]
     log: Level,
@@ -146,7 +153,7 @@ Clients:
   p2pshare --server ws://HOST:9477 send FILE
   p2pshare --server wss://HOST send FILE     with TLS, here or in a proxy
 
-GET /health answers {\"status\":\"ok\",...} for monitoring. Each client is one open file: raise
+A browser is a client too: it gets the page at http://HOST:9477/ or https://HOST/. GET /health answers {\"status\":\"ok\",...} for monitoring. Each client is one open file: raise
 `ulimit -n` (systemd: LimitNOFILE=) for more than about 1000 clients.";
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -162,6 +169,10 @@ enum Level {
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if arguments.page_hash {
+        say(io::stdout(), p2pshare_signal::page_hash().trim_end());
+        return ExitCode::SUCCESS;
+    }
     log_to_stderr(arguments.log);
     match serve(&arguments).await {
         Ok(()) => ExitCode::SUCCESS,
@@ -222,7 +233,8 @@ fn config(arguments: &Arguments) -> Result<Config, Failure> {
     let tls = arguments.tls_cert.as_deref().zip(arguments.tls_key.as_deref());
     let tls = tls.map(|(certificate, key)| Tls::read(certificate, key)).transpose()?;
     let public_address = arguments.public_address.clone();
-    Ok(Config { limits, tls, relay: relay(arguments)?, public_address })
+    let relay = relay(arguments)?;
+    Ok(Config { limits, tls, relay, public_address, ..Config::default() })
 }
 
 /// How to relay; `None` when neither this server nor another one does.

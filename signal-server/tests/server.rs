@@ -54,12 +54,17 @@ impl Server {
 
     /// Sends one HTTP request and returns everything that comes back.
     async fn get(&self, path: &str) -> String {
+        self.get_with(path, "Host: x\r\n").await
+    }
+
+    /// The same, with these headers.
+    async fn get_with(&self, path: &str, headers: &str) -> String {
         let mut stream = TcpStream::connect(self.address).await.expect("a connection");
-        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\n{headers}Connection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.expect("sent");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.expect("an answer");
-        answer
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.expect("an answer");
+        String::from_utf8_lossy(&answer).into_owned()
     }
 
     #[cfg(unix)]
@@ -302,7 +307,7 @@ async fn a_client_that_does_not_read_is_disconnected_and_its_peer_is_told() {
 }
 
 #[tokio::test]
-async fn a_web_page_is_not_let_in() {
+async fn a_page_of_another_server_is_not_let_in() {
     let server = Server::start(&[]);
     let mut request = server.url().into_client_request().expect("a request");
     request.headers_mut().insert("Origin", "https://example.org".parse().expect("a header"));
@@ -483,4 +488,52 @@ async fn time_runs_for_slots_without_any_request() {
     };
     assert!(matches!(sender.ask(&request).await, Reply::Allocated { .. }));
     assert!(matches!(sender.hear().await, Reply::Expired { .. }));
+}
+
+#[tokio::test]
+async fn the_page_comes_with_what_protects_it() {
+    let server = Server::start(&[]);
+    let page = server.get_with("/", "Host: share.example.org\r\n").await.to_ascii_lowercase();
+    for header in [
+        "http/1.1 200",
+        "content-type: text/html; charset=utf-8",
+        "script-src 'self'; style-src 'self'; connect-src 'self' ws://share.example.org wss://share",
+        "frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+        "referrer-policy: no-referrer",
+        "x-content-type-options: nosniff",
+        "cross-origin-opener-policy: same-origin",
+        "cross-origin-resource-policy: same-origin",
+    ] {
+        assert!(page.contains(header), "{header}: {page}");
+    }
+    assert!(!page.contains("<style") && !page.contains("onclick="));
+    let tag = page.split("etag: ").nth(1).and_then(|rest| rest.split("\r\n").next()).expect("one");
+    let again = format!("Host: share.example.org\r\nIf-None-Match: {tag}\r\n");
+    assert!(server.get_with("/", &again).await.starts_with("HTTP/1.1 304"));
+    for path in ["/app.js", "/style.css", "/worker.js", "/app.webmanifest", "/icon.svg"] {
+        assert!(server.get(path).await.starts_with("HTTP/1.1 200"), "{path}");
+    }
+    assert!(server.get("/../Cargo.toml").await.starts_with("HTTP/1.1 404"));
+}
+
+#[tokio::test]
+async fn a_page_of_this_server_is_let_in() {
+    let server = Server::start(&[]);
+    let mut request = server.url().into_client_request().expect("a request");
+    let host = request.headers()["Host"].to_str().expect("text").to_owned();
+    request.headers_mut().insert("Origin", format!("http://{host}").parse().expect("a header"));
+    connect_async(request).await.expect("let in");
+}
+
+#[test]
+fn the_hash_of_the_page_is_that_of_its_files() {
+    let output = Command::new(env!("CARGO_BIN_EXE_p2pshare-signal")).arg("--page-hash").output();
+    let said = String::from_utf8(output.expect("it runs").stdout).expect("text");
+    assert_eq!(said.lines().count(), 8);
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/web/dist");
+    let mut check = Command::new("sha256sum");
+    check.args(["--check", "--quiet"]).current_dir(folder).stdin(Stdio::piped());
+    let Ok(mut child) = check.spawn() else { return };
+    std::io::Write::write_all(child.stdin.as_mut().expect("a pipe"), said.as_bytes()).expect("all");
+    assert!(child.wait().expect("it ends").success());
 }

@@ -154,6 +154,7 @@ pub(crate) enum TransfersCommand {
 }
 
 #[derive(Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "these are flags")]
 pub(crate) struct SendArgs {
     /// The files and folders to send; `-` is the standard input.
     #[arg(required_unless_present = "text", conflicts_with = "text")]
@@ -202,6 +203,21 @@ pub(crate) struct SendArgs {
     /// Show four words on both ends, and send nothing before you say that they are the same.
     #[arg(long)]
     pub(crate) verify: bool,
+
+    /// Show the link as a QR code, too; without this, on a terminal and when others can open it.
+    #[arg(long, overrides_with = "no_qr")]
+    pub(crate) qr: bool,
+
+    /// Show no QR code.
+    #[arg(long, overrides_with = "qr")]
+    pub(crate) no_qr: bool,
+}
+
+impl SendArgs {
+    /// The user's wish for a QR code.
+    pub(crate) fn draws_links(&self) -> Option<bool> {
+        (self.qr || self.no_qr).then_some(self.qr)
+    }
 }
 
 #[derive(Args, Debug)]

@@ -32,7 +32,12 @@ pub(crate) fn event(event: &Event) -> Value {
         Event::NoDiscovery(error) => of("no-discovery", &json!({ "error": error })),
         Event::Code(invitation) => of(
             "code",
-            &json!({ "code": invitation.code, "at": invitation.at, "server": invitation.server }),
+            &json!({
+                "code": invitation.code,
+                "at": invitation.at,
+                "server": invitation.server,
+                "link": invitation.link.as_ref().map(|link| &link.url),
+            }),
         ),
         Event::WrongCode => of("wrong-code", &json!({})),
         Event::Searching => of("searching", &json!({})),

@@ -3,4 +3,5 @@
 pub(crate) mod args;
 pub(crate) mod config;
 pub(crate) mod json;
+mod qr;
 pub(crate) mod ui;

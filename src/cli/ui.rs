@@ -13,12 +13,12 @@ use indicatif::{
     HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle,
 };
 use p2pshare::{
-    Answer, Complete, Conflict, Event, Finding, Lanes, Left, Offer, Path, Progress, Question,
+    Answer, Complete, Conflict, Event, Finding, Lanes, Left, Link, Offer, Path, Progress, Question,
     Sample, Shown, Stage, Told, Verdict, shown,
 };
 use tokio::sync::oneshot;
 
-use super::{args::General, json};
+use super::{args::General, json, qr};
 
 /// Pause between lines of progress where there is no bar.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -48,6 +48,8 @@ pub(crate) struct Ui {
     verbose: bool,
     /// What the other end is to do with the code.
     verb: &'static str,
+    /// The user's wish for a QR code of the link.
+    qr: Option<bool>,
 }
 
 impl Ui {
@@ -61,7 +63,13 @@ impl Ui {
         };
         let (bar, last_line) = (None, None);
         let (program, verbose) = (program(), general.verbose);
-        Self { form, program, bar, last_line, conflict_decided: false, verbose, verb: "receive" }
+        let (conflict_decided, verb, qr) = (false, "receive", None);
+        Self { form, program, bar, last_line, conflict_decided, verbose, verb, qr }
+    }
+
+    /// The user wants a QR code of the link, or none; otherwise there is one where it is of use.
+    pub(crate) fn draw_links(&mut self, wish: Option<bool>) {
+        self.qr = wish;
     }
 
     /// It was said what is done about names that are taken: nobody needs to be asked.
@@ -185,8 +193,8 @@ impl Ui {
     }
 
     fn invite(&mut self, invitation: &Shown) {
-        let Shown { code, at, server } = invitation;
-        let Self { program, verb, .. } = self;
+        let Shown { code, at, server, link } = invitation;
+        let Self { program, verb, .. } = &*self;
         let server = server.as_ref().map(|url| format!("--server {url} ")).unwrap_or_default();
         err(&format!("Code is: {code}"));
         err("On the other machine, run:");
@@ -195,7 +203,19 @@ impl Ui {
             err("or, should it not find this one by itself:");
             err(&format!("\n    {program} {verb} {code}@{at}\n"));
         }
+        // A page would keep the noise of a measurement.
+        link.iter().filter(|_| *verb == "receive").for_each(|link| self.tell_link(link));
         self.spin("Waiting for the receiver (Ctrl-C to stop)");
+    }
+
+    fn tell_link(&self, link: &Link) {
+        err("or open in a browser there:");
+        err(&format!("\n    {}\n", link.url));
+        let is_of_use = self.form == Form::Bars && link.is_for_others;
+        if self.qr.unwrap_or(is_of_use) {
+            qr::half_blocks(&link.url).iter().flatten().for_each(|line| err(&lit(line)));
+            err("");
+        }
     }
 
     fn spin(&mut self, message: &str) {
@@ -501,6 +521,12 @@ fn transfer_bar(total: u64) -> ProgressBar {
     let style = ProgressStyle::with_template("{wide_bar} {percent:>3} % {binary_bytes} {msg}");
     ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr())
         .with_style(style.expect("a fixed template that a test draws"))
+}
+
+/// A line of a QR code: white on black, whatever the terminal's colours are.
+fn lit(line: &str) -> String {
+    let has_colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    if has_colour { format!("    \x1b[97;40m{line}\x1b[0m") } else { format!("    {line}") }
 }
 
 /// A line of data. Whoever reads it may have gone, which is no failure of ours.

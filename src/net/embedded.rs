@@ -5,7 +5,7 @@ use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4},
 };
 
-use p2pshare_signal::{Config, protocol::DEFAULT_PORT};
+use p2pshare_signal::{Config, Hosts, protocol::DEFAULT_PORT};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 
@@ -39,7 +39,9 @@ impl Embedded {
             // A sender that was dropped means the same as one that spoke.
             let _ = stopped.await;
         };
-        let task = tokio::spawn(p2pshare_signal::run(listener, Config::default(), stopped));
+        // It has no name, and a browser of this network must not be led to it by one.
+        let config = Config { hosts: Hosts::Local, ..Config::default() };
+        let task = tokio::spawn(p2pshare_signal::run(listener, config, stopped));
         Ok(Self { port, shutdown, task })
     }
 

@@ -4,7 +4,12 @@
 //! A lost socket is opened again and the place taken up where it was left, so that neither a
 //! waiting sender nor a message on its way depends on one TCP connection.
 
-use std::{fmt, net::SocketAddr, str::FromStr, time::Duration};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    str::FromStr,
+    time::Duration,
+};
 
 use futures_util::{SinkExt, StreamExt};
 use p2pshare_signal::protocol::{
@@ -149,6 +154,21 @@ impl fmt::Display for ServerUrl {
 }
 
 impl ServerUrl {
+    /// The address of its page.
+    #[must_use]
+    pub fn page(&self) -> String {
+        self.0.replacen("ws", "http", 1)
+    }
+
+    /// Whether it is on this machine, and called by a name that means another machine elsewhere.
+    #[must_use]
+    pub fn is_here(&self) -> bool {
+        let uri = self.0.parse::<Uri>().ok();
+        let host = uri.as_ref().and_then(Uri::host).unwrap_or_default().trim_matches(['[', ']']);
+        let is_loopback = |host: &str| host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+        host.eq_ignore_ascii_case("localhost") || is_loopback(host)
+    }
+
     /// A stream to the server, and the URL without the path.
     async fn open(&self, dialer: &Dialer) -> Result<(Stream, String), BoxedError> {
         let uri: Uri = self.0.parse()?;
@@ -627,6 +647,20 @@ mod tests {
             "ws://b[::1]:9477",
         ] {
             assert_eq!(url(bad), Err(BadServerUrl), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_page_of_a_server_is_where_the_server_is() {
+        for (server, page, is_here) in [
+            ("wss://share.example.org", "https://share.example.org", false),
+            ("ws://ws.example.org", "http://ws.example.org:9477", false),
+            ("ws://127.0.0.1:5", "http://127.0.0.1:5", true),
+            ("ws://[::1]:9477", "http://[::1]:9477", true),
+            ("ws://localhost", "http://localhost:9477", true),
+        ] {
+            let url: ServerUrl = server.parse().unwrap();
+            assert_eq!((url.page().as_str(), url.is_here()), (page, is_here));
         }
     }
 

@@ -87,6 +87,17 @@ pub struct Shown {
     pub at: Option<String>,
     /// The configured server, when it is used.
     pub server: Option<String>,
+    /// What makes a browser the receiver: the page of the server that is used, with the code.
+    pub link: Option<Link>,
+}
+
+/// A link to a page; it holds the code, which is secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// The text.
+    pub url: String,
+    /// Whether other machines can open it.
+    pub is_for_others: bool,
 }
 
 /// What the user is asked.

@@ -13,7 +13,7 @@ use tokio::{
     time::{Instant, interval, sleep_until, timeout},
 };
 
-use super::event::{Event, Front, Shown};
+use super::event::{Event, Front, Link, Shown};
 use crate::{
     error::Error,
     net::{
@@ -227,11 +227,17 @@ impl Host {
     }
 
     fn shown(&self, code: &Code) -> Shown {
-        let (at, server) = match self {
-            Self::Lan(embedded) => (interfaces::contact(embedded.port()), None),
-            Self::Server(url) => (None, Some(url.to_string())),
+        let (at, server, page) = match self {
+            Self::Lan(embedded) => {
+                let at = interfaces::contact(embedded.port());
+                (at.clone(), None, at.map(|at| (format!("http://{at}"), true)))
+            }
+            Self::Server(url) => (None, Some(url.to_string()), Some((url.page(), !url.is_here()))),
         };
-        Shown { code: code.reveal(), at, server }
+        let code = code.reveal();
+        let link = page
+            .map(|(page, is_for_others)| Link { url: format!("{page}/#{code}"), is_for_others });
+        Shown { code, at, server, link }
     }
 }
 

@@ -1,16 +1,8 @@
 //! A browser speaks to our end of a connection: the wire suits a page before there is one.
 //!
-//! Chromium runs headless under `tests/web/browser.js`, which takes calls and gives answers as
-//! lines of JSON. Where Chromium, node or its one package is missing, these tests say so and pass,
-//! but not in CI.
+//! Chromium runs headless under `tests/web/browser.js`.
 
-use std::{
-    env, fs,
-    io::Write,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-    time::{Duration, Instant},
-};
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use data_encoding::HEXLOWER;
@@ -30,19 +22,12 @@ use p2pshare::{
 };
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use tempfile::TempDir;
-use tokio::{
-    sync::{Mutex, MutexGuard},
-    time::timeout,
+use tokio::time::timeout;
+
+use crate::{
+    chromium::{Script, say},
+    harness::PATIENCE,
 };
-
-use crate::harness::{PATIENCE, Running};
-
-/// Where Debian's package puts it.
-const CHROMIUM: &str = "/usr/bin/chromium";
-
-/// What the browser takes to end in good order before it is killed.
-const FAREWELL: Duration = Duration::from_secs(10);
 
 /// Messages in each direction while both directions are in use.
 const EXCHANGED: u32 = 64;
@@ -335,52 +320,26 @@ fn parse_candidate(line: &str) -> Option<Candidate> {
     })
 }
 
-/// Chromium with one page, at the end of a pipe.
-struct Browser {
-    running: Running,
-    _home: TempDir,
-    /// Each would take both cores of a small machine.
-    _alone: MutexGuard<'static, ()>,
-}
+/// Chromium with one page of ours, at the end of a pipe.
+struct Browser(Script);
 
 impl Browser {
     /// `None` when something is missing to run it, which CI does not forgive.
     async fn start(flags: &[&str]) -> Option<Self> {
-        static ALONE: Mutex<()> = Mutex::const_new(());
-        if let Some((what, install)) = missing() {
-            assert!(env::var_os("CI").is_none(), "{what} is missing: {install}");
-            say(&format!("skipped, {what} is missing: {install}"));
-            return None;
-        }
-        let alone = ALONE.lock().await;
-        let home = TempDir::new().unwrap();
-        let mut node = Command::new("node");
-        node.arg(folder().join("browser.js")).arg(CHROMIUM).args(flags);
-        // Whatever it writes goes away with the test.
-        node.env("HOME", home.path()).env("TMPDIR", home.path());
-        node.env_remove("XDG_CONFIG_HOME").env_remove("XDG_CACHE_HOME");
-        let running = Running::new(node);
-        let mut browser = Self { running, _home: home, _alone: alone };
-        let version = browser.answer();
-        say(&format!("Chromium {}", version.as_str().unwrap()));
-        Some(browser)
+        Script::start("browser.js", flags).await.map(Self)
     }
 
     /// Calls a function of the page and waits for what it returns.
     fn call(&mut self, name: &str, argument: Value) -> Value {
-        self.begin(name, argument);
-        self.answer()
+        self.0.call(name, argument)
     }
 
     fn begin(&mut self, name: &str, argument: Value) {
-        let call = Value::from_iter([("call", name.into()), ("argument", argument)]);
-        self.running.type_line(&call.to_string());
+        self.0.begin(name, argument);
     }
 
     fn answer(&mut self) -> Value {
-        let mut answer: Value = serde_json::from_str(&self.running.line()).unwrap();
-        assert!(answer.get("error").is_none(), "{answer}");
-        answer["value"].take()
+        self.0.answer()
     }
 
     /// All that it tells of its own addresses.
@@ -390,33 +349,4 @@ impl Browser {
                 .collect();
         lines.iter().filter_map(|line| parse_candidate(line)).collect()
     }
-}
-
-impl Drop for Browser {
-    /// Chromium ends with the script that started it; its folder can go only then.
-    fn drop(&mut self) {
-        self.running.hang_up(FAREWELL);
-    }
-}
-
-fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/web")
-}
-
-/// What these tests need and do not find, and how to get it.
-fn missing() -> Option<(&'static str, &'static str)> {
-    let node = Command::new("node").arg("--version").stdout(Stdio::null()).status();
-    if !node.is_ok_and(|status| status.success()) {
-        return Some(("node", "install nodejs, 20 or later"));
-    }
-    if fs::metadata(CHROMIUM).is_err() {
-        return Some((CHROMIUM, "apt-get install --no-install-recommends chromium"));
-    }
-    let package = folder().join("node_modules/playwright-core");
-    (!package.is_dir()).then_some(("playwright-core", "npm ci --prefix tests/web"))
-}
-
-/// Says something to whoever runs the tests, also when they pass.
-fn say(what: &str) {
-    let _ = writeln!(std::io::stderr(), "browser: {what}");
 }

@@ -5,6 +5,7 @@
 
 mod any_network;
 mod browser;
+mod chromium;
 mod codes;
 mod conflicts;
 mod consent;
@@ -24,6 +25,8 @@ mod middle;
 mod namespace;
 mod network;
 mod output;
+mod page;
+mod page_sources;
 mod pipes;
 mod proxies;
 mod reconnect;

@@ -1,0 +1,284 @@
+/**
+ * The screens of whoever receives: from a code, which nothing is done with before a click, to files.
+ *
+ * @import { Code } from "../proto/code.js"
+ * @import { Entry, Offer } from "../proto/manifest.js"
+ * @import { Store } from "../proto/receiver.js"
+ * @typedef {{ label: string, open: () => Promise<{ store: Store, blob?: BlobOutput }> }} Destination
+ */
+
+import { Failure, failureOf } from "../net/failure.js";
+import { serverOf } from "../net/socket.js";
+import { reveal } from "../proto/code.js";
+import { shown } from "../proto/name.js";
+import { Receiving } from "../session.js";
+import { DownloadOutput, canDownload } from "../store/download.js";
+import { FolderStore, fileOutput } from "../store/folder.js";
+import { BlobOutput, MOST_IN_MEMORY } from "../store/memory.js";
+import { PreviewStore, kindOf, typeOf } from "../store/preview.js";
+import { SequenceStore, isSingle } from "../store/sequence.js";
+import { announce, button, heading, make, show } from "./dom.js";
+import { counted, size } from "./format.js";
+import { look } from "./look.js";
+import { Progress } from "./progress.js";
+import { failed, stage } from "./screens.js";
+
+/** Items of an offer that are listed. */
+const MOST_LISTED = 200;
+
+/** Someone opened a link: says what a click will do. @param {Code} code @param {() => void} goHome */
+export function ready(code, goHome) {
+  show(
+    "ready",
+    "Somebody wants to send you files",
+    heading("Somebody wants to send you files"),
+    make("p", { class: "code", id: "code" }, reveal(code)),
+    make("p", {}, "You see what it is before anything is saved. The code works once."),
+    make(
+      "div",
+      { class: "actions" },
+      button("Show what it is", () => receive(code, goHome), { id: "get", class: "primary" }),
+      button("Not now", goHome, { class: "quiet" }),
+    ),
+  );
+}
+
+/** @param {Code} code @param {() => void} goHome */
+export function receive(code, goHome) {
+  // The code is used up from here on: a reload must not try it again.
+  history.replaceState(null, "", location.pathname);
+  new Reception(code, goHome);
+}
+
+/** One transfer, as its receiver sees it. */
+class Reception {
+  /** @param {Code} code @param {() => void} goHome */
+  constructor(code, goHome) {
+    /** @type {PreviewStore | undefined} */
+    this.preview = undefined;
+    this.goHome = () => {
+      this.preview?.forget();
+      goHome();
+    };
+    /** @type {Progress | undefined} */
+    this.progress = undefined;
+    /** @type {import("../net/peer.js").Path | undefined} */
+    this.path = undefined;
+    /** @type {string[] | undefined} */
+    this.words = undefined;
+    /** @type {BlobOutput | undefined} */
+    this.blob = undefined;
+    this.session = new Receiving(serverOf(location), {
+      onStage: (name) => (this.progress ? this.progress.staged(name) : stage(name, () => this.session.cancel(), this.words)),
+      onWords: (words) => {
+        this.words = words;
+        stage("connected", () => this.session.cancel(), words);
+      },
+      onPath: (path) => {
+        this.path = path;
+        this.progress?.over(path);
+      },
+      onLimited: (limit) => this.progress?.limitedBy(limit),
+      onProgress: (bytes) => this.progress?.moved(bytes),
+      onOffer: (offer) => this.#ask(offer),
+      onDone: ({ withdrawn }) => this.#done(withdrawn),
+      onFailed: (failure) => this.#failed(failure),
+    });
+    this.session.start(code);
+  }
+
+  get offer() {
+    return this.session.machine.offer;
+  }
+
+  /** @param {Offer} offer */
+  #ask(offer) {
+    const { entries } = offer;
+    const places = destinations(offer);
+    const title = titleOf(entries);
+    const actions = places.map(({ label, open }, index) =>
+      button(label, () => this.#accept(open), { id: index === 0 ? "accept" : `accept-${index}`, class: index === 0 ? "primary" : "secondary" }),
+    );
+    show(
+      "offer",
+      `${title}, ${size(offer.bytes)}`,
+      heading(title),
+      make("p", { class: "total", id: "total" }, summaryOf(offer)),
+      entries[0].kind === "text" ? undefined : list(entries),
+      places.length === 0 ? make("p", { class: "warning", id: "too-large" }, tooLarge()) : undefined,
+      isSecureContext ? undefined : plainHttp(),
+      this.words && make("p", { class: "fine" }, `Compared words: ${this.words.join(" ")}`),
+      make("div", { class: "actions" }, ...actions, button("Decline", () => this.#decline(), { id: "decline", class: "quiet" })),
+    );
+  }
+
+  #decline() {
+    this.isDeclined = true;
+    this.session.decline();
+  }
+
+  /** @param {Destination["open"]} open */
+  async #accept(open) {
+    let opened;
+    try {
+      opened = await open();
+    } catch (error) {
+      // Whoever closes the picker may choose again.
+      if (error instanceof DOMException && error.name === "AbortError") return;
+      return this.session.fail(error instanceof Failure ? error : new Failure("disk", { detail: String(error) }));
+    }
+    this.blob = opened.blob;
+    const { entries, bytes } = this.offer;
+    const type = typeOf(entries);
+    const preview = type ? new PreviewStore(opened.store, entries[0], type) : undefined;
+    this.preview = preview;
+    const isStream = entries[0].kind === "stream";
+    this.progress = new Progress("receiving", `Receiving ${titleOf(entries)}`, isStream ? undefined : bytes, () => this.session.cancel());
+    if (this.path) this.progress.over(this.path);
+    if (preview) this.progress.add(look(preview));
+    this.session.accept(preview ?? opened.store, preview !== undefined && kindOf(preview.type) !== "text");
+  }
+
+  /** @param {number} withdrawn */
+  async #done(withdrawn) {
+    this.progress?.end();
+    const { entries } = this.offer;
+    const title = entries[0].kind === "text" ? "The message arrived" : "Received and verified";
+    const content = await this.#result(entries);
+    // What is being watched goes on.
+    const watched = document.getElementById("preview");
+    show(
+      "done",
+      title,
+      heading(title),
+      make("p", {}, summaryOf(this.offer)),
+      withdrawn > 0 && make("p", { class: "warning" }, `${counted(withdrawn, "file")} could not be sent, and ${withdrawn === 1 ? "is" : "are"} missing.`),
+      content,
+      watched ?? undefined,
+      make("div", { class: "actions" }, button("Receive or send more", this.goHome, { id: "again", class: "secondary" })),
+    );
+  }
+
+  /** What is left to do with what arrived. @param {Entry[]} entries */
+  async #result(entries) {
+    const blob = this.blob?.blob;
+    if (!blob) return make("p", { class: "fine" }, "Every byte is what the sender read.");
+    if (entries[0].kind === "text") return message(await blob.text());
+    const url = URL.createObjectURL(blob);
+    const link = make("a", { id: "save", class: "primary", href: url, download: fileName(entries) }, "Save");
+    return make("div", { class: "actions" }, link);
+  }
+
+  /** @param {Failure} failure */
+  #failed(failure) {
+    this.progress?.end();
+    if (failure.kind === "declined" && !failure.reason) return this.goHome();
+    failed(failureOf(failure), this.goHome);
+  }
+}
+
+/** @param {string} text */
+function message(text) {
+  const area = make("textarea", { id: "message", readonly: true, rows: 8, "aria-label": "The message" });
+  area.value = text;
+  const copy = button("Copy", async () => {
+    area.select();
+    await navigator.clipboard?.writeText(text);
+    announce("Copied");
+  });
+  return make("div", {}, area, make("div", { class: "actions" }, copy));
+}
+
+/** @param {Entry[]} entries */
+function titleOf(entries) {
+  const items = entries.filter(({ path }) => path.length === 1);
+  if (entries[0].kind === "text") return "A message for you";
+  return items.length === 1 ? shown(items[0].path[0]) : counted(items.length, "item");
+}
+
+/** @param {Offer} offer */
+function summaryOf({ entries, bytes }) {
+  if (entries[0].kind === "stream") return "A stream of unknown length";
+  const files = entries.filter(({ kind }) => kind !== "directory").length;
+  return entries.length === 1 ? size(bytes) : `${counted(files, "file")}, ${size(bytes)}`;
+}
+
+/** @param {Entry[]} entries */
+function list(entries) {
+  const listed = entries.filter(({ kind }) => kind !== "directory").slice(0, MOST_LISTED);
+  const rest = entries.filter(({ kind }) => kind !== "directory").length - listed.length;
+  const items = listed.map((entry) =>
+    make("li", {}, make("span", { class: "name" }, shown(entry.path.join("/"))), make("span", { class: "size" }, size(entry.size))),
+  );
+  return make("ul", { class: "files", id: "files", tabindex: 0, "aria-label": "What is offered" }, ...items, rest > 0 && make("li", {}, `and ${counted(rest, "more file", "more files")}`));
+}
+
+/** What the file, or the archive, is called. @param {Entry[]} entries */
+function fileName(entries) {
+  if (isSingle(entries)) return entries[0].kind === "stream" ? "stream" : entries[0].path[0];
+  const items = entries.filter(({ path }) => path.length === 1);
+  return items.length === 1 ? `${items[0].path[0]}.zip` : "files.zip";
+}
+
+const tooLarge = () =>
+  `Over plain HTTP your browser can only hold files in memory, and this page takes ${size(MOST_IN_MEMORY)} that way. Use p2pshare in a terminal, or ask for a server with https.`;
+
+const plainHttp = () =>
+  make(
+    "p",
+    { class: "warning", id: "plain-http" },
+    `This page came over plain HTTP: somebody in your network could have altered it. Files are held in memory until you save them, up to ${size(MOST_IN_MEMORY)}. For more, or to be sure, use p2pshare in a terminal.`,
+  );
+
+/** Where the files can go in this browser, the best first. @param {Offer} offer @returns {Destination[]} */
+function destinations({ entries, bytes }) {
+  if (entries[0].kind === "text") return [memory(entries, "Show it")];
+  const places = [];
+  if (isSingle(entries)) {
+    if ("showSaveFilePicker" in window) places.push(saveAs(entries));
+  } else if ("showDirectoryPicker" in window) {
+    places.push(folder(entries));
+  }
+  if (canDownload()) places.push(download(entries, bytes));
+  else if (places.length === 0 && bytes <= MOST_IN_MEMORY) places.push(memory(entries, "Accept"));
+  return places;
+}
+
+/** @param {Entry[]} entries @returns {Destination} */
+const saveAs = (entries) => ({
+  label: "Save as…",
+  async open() {
+    const handle = await /** @type {any} */ (window).showSaveFilePicker({ suggestedName: fileName(entries) });
+    return { store: new SequenceStore(entries, await fileOutput(handle)) };
+  },
+});
+
+/** @param {Entry[]} entries @returns {Destination} */
+const folder = (entries) => ({
+  label: "Save into a folder…",
+  async open() {
+    const root = await /** @type {any} */ (window).showDirectoryPicker({ mode: "readwrite", id: "p2pshare" });
+    const store = new FolderStore(entries, root);
+    await store.prepare();
+    return { store };
+  },
+});
+
+/** @param {Entry[]} entries @param {number} bytes @returns {Destination} */
+const download = (entries, bytes) => ({
+  label: isSingle(entries) ? "Download" : "Download as a zip",
+  async open() {
+    const isKnown = isSingle(entries) && entries[0].kind !== "stream";
+    const output = await DownloadOutput.begin(fileName(entries), isKnown ? bytes : undefined);
+    return { store: new SequenceStore(entries, output) };
+  },
+});
+
+/** @param {Entry[]} entries @param {string} label @returns {Destination} */
+const memory = (entries, label) => ({
+  label,
+  async open() {
+    const blob = new BlobOutput();
+    return { store: new SequenceStore(entries, blob), blob };
+  },
+});
