@@ -173,8 +173,10 @@ impl Growth {
 
     /// So many bytes a second go over these lanes.
     fn measured(&mut self, rate: u64, seen: Seen, now: Instant) -> Phase {
+        // Where something is lost fewer lanes are never better for long, whatever they were before.
         if let Some((step, before)) = self.before.take()
             && rate < before + before / 8
+            && !seen.lossy
         {
             // One lane of its own costs nothing, and leaves the first to what is said besides.
             self.step = step.max(1);
@@ -231,7 +233,7 @@ mod tests {
         assert_eq!(grown(in_all(u64::MAX), full, 20).wanted(), 16);
         assert_eq!(grown(in_all(20_000_000), full, 10).wanted(), 4);
         assert_eq!(grown(in_all(5_000_000), full, 8).wanted(), 1);
-        assert_eq!(grown(in_all(5_000_000), lossy, 8).wanted(), 1);
+        assert_eq!(grown(in_all(5_000_000), lossy, 8).wanted(), 16);
     }
 
     #[test]
