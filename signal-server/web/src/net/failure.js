@@ -24,7 +24,9 @@ export function failureOf(error) {
   if (error instanceof Failure) return error;
   if (!(error instanceof Refused)) return new Failure("disk", { detail: String(error) });
   if (error.kind.startsWith("name-") || error.kind.startsWith("path-")) return new Failure("unsafe-name");
-  if (error.kind === "wrong-code" || error.kind === "version") return new Failure(error.kind);
+  if (error.kind === "wrong-code" || error.kind === "version" || error.kind === "verification") {
+    return new Failure(error.kind);
+  }
   if (error.kind === "not-opened" || error.kind === "not-bound") return new Failure("tampered");
   return new Failure("protocol", { detail: error.message });
 }
