@@ -103,7 +103,7 @@ async fn send_all(lane: &LaneSender, bytes: u64) {
     let message = vec![7; longest];
     let mut rest = bytes;
     while rest > 0 {
-        while lane.outstanding().await > UNDER_WAY {
+        while lane.outstanding().await.is_ok_and(|bytes| bytes > UNDER_WAY) {
             tokio::time::sleep(LOOK_AGAIN).await;
         }
         let length = usize::try_from(rest).map_or(longest, |rest| rest.min(longest));

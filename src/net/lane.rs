@@ -14,7 +14,7 @@ use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
 };
-use webrtc::data_channel::{DataChannel, DataChannelEvent};
+use webrtc::data_channel::{DataChannel, DataChannelEvent, RTCDataChannelState};
 
 use super::packet::batch_payload;
 
@@ -118,16 +118,22 @@ impl LaneSender {
     }
 
     /// Bytes that the peer has not acknowledged.
-    pub async fn outstanding(&self) -> usize {
-        match self.channel.get() {
-            Some(channel) => channel.outstanding_bytes().await.unwrap_or_default(),
-            None => 0,
-        }
+    ///
+    /// # Errors
+    /// [`Closed`] when the lane is: nobody will ever know what the peer has of them.
+    pub async fn outstanding(&self) -> Result<usize, Closed> {
+        let Some(channel) = self.channel.get() else { return Ok(0) };
+        let bytes = channel.outstanding_bytes().await.map_err(|_| Closed)?;
+        // The library says 0 of a channel that is gone, too.
+        let is_open =
+            bytes > 0 || matches!(channel.ready_state().await, Ok(RTCDataChannelState::Open));
+        if is_open { Ok(bytes) } else { Err(Closed) }
     }
 
-    /// Waits until the peer has acknowledged everything; for ever if it never does.
+    /// Waits until the peer has acknowledged everything, or the lane is closed; for ever if neither
+    /// happens.
     pub async fn drained(&self) {
-        while self.outstanding().await > 0 {
+        while self.outstanding().await.is_ok_and(|bytes| bytes > 0) {
             tokio::time::sleep(DRAIN_STEP).await;
         }
     }

@@ -287,14 +287,19 @@ impl Carrier {
 
     /// Carries until the first lane is closed, or nothing more will come.
     pub async fn run(mut self, mut messages: mpsc::Receiver<Message>) {
-        let mut next = None;
+        let (mut next, mut later) = (None::<Message>, None);
         loop {
             while let Ok(change) = self.changes.try_recv() {
                 self.change(change);
             }
             self.look().await;
+            if self.outbox.has_again() && next.as_ref().is_none_or(|message| message.payload > 0) {
+                // It may be what the receiver waits for before it grants more credit.
+                later = next.take().or(later);
+                next = self.outbox.again();
+            }
             if next.is_none() {
-                next = self.outbox.again().or_else(|| messages.try_recv().ok());
+                next = later.take().or_else(|| messages.try_recv().ok());
             }
             let wait = match &next {
                 Some(message) => match self.may_send(message) {
@@ -371,7 +376,12 @@ impl Carrier {
             if lane.under_way == 0 {
                 continue;
             }
-            let under_way = lane.sender.outstanding().await as u64;
+            let Ok(under_way) = lane.sender.outstanding().await else {
+                // What it had goes over another when it is known to be gone.
+                lane.closing = true;
+                continue;
+            };
+            let under_way = under_way as u64;
             let now = Instant::now();
             if under_way < lane.under_way || under_way == 0 {
                 lane.progressed = now;

@@ -266,7 +266,7 @@ async fn message(receiver: &mut LaneReceiver) -> Bytes {
 /// comes in larger bursts, and SCTP then recovers by one packet a round.
 async fn send(sender: &LaneSender, count: u32) {
     for index in 0..count {
-        while sender.outstanding().await > IN_FLIGHT {
+        while sender.outstanding().await.unwrap() > IN_FLIGHT {
             tokio::task::yield_now().await;
         }
         let message = BytesMut::from(content(OURS, index).as_slice());
