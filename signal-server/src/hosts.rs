@@ -61,9 +61,9 @@ impl Hosts {
 
 fn is_local(host: &str) -> bool {
     let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-    let name = host.to_ascii_lowercase();
-    name == "localhost"
-        || name.ends_with(".local")
+    let domain = host.rsplit_once('.').map(|(_, domain)| domain);
+    host.eq_ignore_ascii_case("localhost")
+        || domain.is_some_and(|domain| domain.eq_ignore_ascii_case("local"))
         || host.parse::<Ipv4Addr>().is_ok()
         || bracketed.is_some_and(|host| host.parse::<Ipv6Addr>().is_ok())
 }

@@ -43,7 +43,8 @@ pub(crate) struct Shared {
 pub(crate) fn router(shared: Shared) -> Router {
     let router = Router::new().route(PATH, any(rendezvous)).route("/health", get(health));
     let add = |router: Router<Shared>, file: &'static File| {
-        router.route(file.path, get(async |shared, headers| page(file, shared, headers)))
+        router
+            .route(file.path, get(async |shared, headers: HeaderMap| page(file, shared, &headers)))
     };
     FILES.iter().fold(router, add).fallback(not_found).with_state(shared)
 }
@@ -86,12 +87,12 @@ async fn rendezvous(
         })
 }
 
-fn page(file: &File, State(shared): State<Shared>, headers: HeaderMap) -> Response {
-    let host = host(&headers);
+fn page(file: &File, State(shared): State<Shared>, headers: &HeaderMap) -> Response {
+    let host = host(headers);
     if !shared.hosts.has(host.as_ref()) {
         return misdirected();
     }
-    file.response(&headers, host.as_ref())
+    file.response(headers, host.as_ref())
 }
 
 /// A name that somebody else points at this server: a page from there would be theirs.

@@ -54,7 +54,8 @@ impl Browser {
 
 impl Tab<'_> {
     fn call(&mut self, name: &str, value: Value) -> Value {
-        self.script.call(name, json!({ "tab": self.name, "value": value }))
+        let argument = Value::from_iter([("tab", self.name.into()), ("value", value)]);
+        self.script.call(name, argument)
     }
 
     /// Waits for a screen.
