@@ -6,7 +6,7 @@
 //! * [`send`], [`receive`]: one loop each; what is to be done is decided by the machines
 //! * [`feed`]: from the sender's disk to a lane; [`flight`]: how much may be on its way
 //! * [`doctor`]: what will work from here
-//! * [`bench`]: what the path and each stage can do
+//! * [`mod@bench`]: what the path and each stage can do
 //! * [`event`], [`summary`], [`progress`]: what the user sees of it
 
 pub mod bench;
