@@ -339,9 +339,9 @@ async fn health_says_ok_and_other_paths_say_what_this_is() {
     let health = server.get("/health").await;
     assert!(health.starts_with("HTTP/1.1 200"), "{health}");
     assert!(health.contains(r#""status":"ok""#) && health.contains(r#""rooms":0"#), "{health}");
-    let other = server.get("/").await;
+    let other = server.get("/nothing").await;
     assert!(other.starts_with("HTTP/1.1 404"), "{other}");
-    assert!(other.contains("p2pshare rendezvous server"), "{other}");
+    assert!(other.contains("this is a p2pshare server"), "{other}");
     let no_upgrade = server.get(PATH).await;
     assert!(no_upgrade.starts_with("HTTP/1.1 4"), "{no_upgrade}");
 }
