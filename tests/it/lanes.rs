@@ -18,6 +18,8 @@ struct Transfer {
     scene: Scene,
     _network: Network,
     sending: String,
+    /// The UDP ports that the sender has open for the first connection.
+    first: HashSet<String>,
     sender: Running,
     receiver: Running,
     _server: Server,
@@ -35,28 +37,18 @@ impl Transfer {
         let sender = scene.send(&server, &file).in_namespace(&sending);
         let sender = arguments.iter().fold(sender, |start, argument| start.arg(argument));
         let mut sender = sender.start();
-        let receiver = scene.receive(&server, &sender.code()).in_namespace(&receiving).start();
-        Some(Self { scene, _network: network, sending, sender, receiver, _server: server })
+        let receiver = scene.receive_asking(&server, &sender.code());
+        let mut receiver = receiver.in_namespace(&receiving).start();
+        receiver.event("accept?");
+        // There are no further lanes before the answer.
+        let first = udp_ports(&sending);
+        receiver.type_line("y");
+        Some(Self { scene, first, _network: network, sending, sender, receiver, _server: server })
     }
 
     /// Waits until the sender uses so many lanes.
     fn reach(&mut self, lanes: u64) {
         while self.sender.event("progress")["lanes"].as_u64() != Some(lanes) {}
-    }
-
-    /// The UDP ports that the sender has opened last: their sockets have the highest numbers.
-    fn newest_ports(&self, count: usize) -> Vec<String> {
-        let table = ["netns", "exec", &self.sending, "cat", "/proc/net/udp"];
-        let table = Command::new("ip").args(table).output().unwrap().stdout;
-        let table = String::from_utf8(table).unwrap();
-        let socket = |line: &str| {
-            let fields: Vec<_> = line.split_whitespace().collect();
-            let port = u16::from_str_radix(fields[1].rsplit(':').next()?, 16).ok()?;
-            Some((fields[9].parse::<u64>().ok()?, port.to_string()))
-        };
-        let mut sockets: Vec<_> = table.lines().skip(1).filter_map(socket).collect();
-        sockets.sort();
-        sockets.into_iter().rev().take(count).map(|(_, port)| port).collect()
     }
 
     /// Waits for the end: everything is there, and the connection was never lost.
@@ -70,6 +62,16 @@ impl Transfer {
     }
 }
 
+/// The UDP ports that a machine has open.
+fn udp_ports(machine: &str) -> HashSet<String> {
+    let table = ["netns", "exec", machine, "cat", "/proc/net/udp"];
+    let table = Command::new("ip").args(table).output().unwrap().stdout;
+    let table = String::from_utf8(table).unwrap();
+    let local = table.lines().skip(1).filter_map(|line| line.split_whitespace().nth(1));
+    let port = |address: &str| u16::from_str_radix(address.rsplit(':').next()?, 16).ok();
+    local.filter_map(port).map(|port| port.to_string()).collect()
+}
+
 fn most_lanes(sender: &Finished) -> Option<u64> {
     sender.events().iter().filter_map(|event| event["lanes"].as_u64()).max()
 }
@@ -80,7 +82,8 @@ fn lanes_that_fall_silent_cost_no_byte() {
     let arguments = ["--connections", "4", "--bwlimit", "40M"];
     let Some(mut transfer) = Transfer::start(&arguments, |_, _| {}) else { return };
     transfer.reach(4);
-    let further = transfer.newest_ports(2);
+    let all = udp_ports(&transfer.sending);
+    let further: Vec<_> = all.difference(&transfer.first).take(2).cloned().collect();
     assert_eq!(further.len(), 2);
     drop_udp_from(&transfer.sending, &further);
     let [sender, _] = transfer.complete();
