@@ -59,6 +59,8 @@ fn within_its_caps(frame: &Frame, data: &[u8]) {
         | Frame::Accept
         | Frame::Cancel(_)
         | Frame::Kept { .. }
+        | Frame::Lane { .. }
+        | Frame::Limited(_)
         | Frame::Resume { .. } => {}
     }
 }
