@@ -157,6 +157,7 @@ fn progressed(progress: &Progress) -> Value {
         "round_trip_seconds": progress.lanes.map(|lanes| lanes.round.as_secs_f64()),
         "packet_bytes": progress.lanes.map(|lanes| lanes.mtu),
         "sent_again": progress.lanes.map(|lanes| lanes.again),
+        "packets_sent_again": progress.lanes.map(|lanes| lanes.repaired),
     })
 }
 

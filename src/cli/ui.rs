@@ -493,13 +493,14 @@ fn rate(progress: &Progress) -> String {
 
 /// What the lanes do, for whoever wants to know.
 fn figures(lanes: Lanes) -> String {
-    let Lanes { count, under_way, window, round, again, mtu } = lanes;
+    let Lanes { count, under_way, window, round, again, repaired, mtu } = lanes;
     let (under_way, window) = (HumanBytes(under_way), HumanBytes(window));
     let milliseconds = round.as_secs_f64() * 1_000.0;
-    let again = if again > 0 { format!(", sent again: {again} times") } else { String::new() };
+    let again =
+        if again > 0 { format!(", over another lane: {again} times") } else { String::new() };
     format!(
         "lanes: {count}, on the way: {under_way} of {window}, round trip: {milliseconds:.1} ms, \
-         packets: {mtu} B{again}"
+         packets: {mtu} B, sent again: {repaired}{again}"
     )
 }
 

@@ -16,7 +16,7 @@ use tokio::{
 };
 use webrtc::data_channel::{DataChannel, DataChannelEvent, RTCDataChannelState};
 
-use super::packet::batch_payload;
+use super::packet::{Meter, message_length};
 
 /// Messages that may wait for the session, which takes them at once; the payload among them is
 /// bounded further by credit.
@@ -46,6 +46,8 @@ pub enum LaneEvent {
 pub struct LaneSender {
     channel: Arc<OnceLock<Arc<dyn DataChannel>>>,
     mtu: u32,
+    /// Of the connection, which may have other channels, too.
+    meter: Meter,
 }
 
 /// The end that receives.
@@ -61,8 +63,9 @@ pub struct LaneReceiver {
 pub fn lane(
     channel: oneshot::Receiver<Arc<dyn DataChannel>>,
     mtu: u32,
+    meter: Meter,
 ) -> (LaneSender, LaneReceiver) {
-    let sender = LaneSender { channel: Arc::default(), mtu };
+    let sender = LaneSender { channel: Arc::default(), mtu, meter };
     let (forward, events) = mpsc::channel(QUEUE);
     let task = tokio::spawn(pump(channel, sender.channel.clone(), forward));
     (sender, LaneReceiver { events, task })
@@ -99,22 +102,29 @@ impl LaneSender {
     /// [`Closed`] when the lane is.
     pub async fn send(&self, message: BytesMut) -> Result<(), Closed> {
         let channel = self.channel.get().ok_or(Closed)?;
+        self.meter.send(message.len());
         channel.send(message).await.map_err(|error| {
             tracing::debug!(%error, "send");
             Closed
         })
     }
 
-    /// The length of the messages that it carries best, in bytes.
+    /// The length of the messages that it carries best when so many bytes are to leave at once.
     #[must_use]
-    pub fn best_length(&self) -> usize {
-        batch_payload(self.mtu)
+    pub fn best_length(&self, at_once: u64) -> usize {
+        message_length(self.mtu, at_once)
     }
 
     /// The largest packet that it sends, in bytes.
     #[must_use]
     pub fn mtu(&self) -> u32 {
         self.mtu
+    }
+
+    /// What has left of the connection's packets.
+    #[must_use]
+    pub fn meter(&self) -> &Meter {
+        &self.meter
     }
 
     /// Bytes that the peer has not acknowledged.

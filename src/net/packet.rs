@@ -1,4 +1,9 @@
-//! How large packets are, and messages, so that they fill them.
+//! How large packets are, and messages, so that they fill them; and how many of them left.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 /// What every path carries (RFC 8200, section 5).
 pub const SAFE_MTU: u32 = 1280;
@@ -29,11 +34,78 @@ pub fn packets_at_once(mtu: u32) -> usize {
     (BATCH / (mtu - AROUND + RECORD)) as usize
 }
 
+/// Full packets of the shortest message: fewer would make what is around them count.
+const FEWEST: usize = 8;
+
 /// The longest message that the system takes at once, as full packets: a longer one would leave
 /// packets over, which cost as much each.
 #[must_use]
 pub fn batch_payload(mtu: u32) -> usize {
     packet_payload(mtu) * packets_at_once(mtu)
+}
+
+/// The length of messages of full packets, when so many bytes are to leave at once and no more than
+/// the system takes.
+#[must_use]
+pub fn message_length(mtu: u32, bytes: u64) -> usize {
+    let payload = packet_payload(mtu);
+    let packets = usize::try_from(bytes / payload as u64).unwrap_or(usize::MAX);
+    let most = packets_at_once(mtu);
+    payload * packets.clamp(FEWEST.min(most), most)
+}
+
+/// Counts the full packets of a connection: those that its messages fill, and those that left, the
+/// lost among them twice. The stack itself tells neither.
+#[derive(Clone, Debug)]
+pub struct Meter {
+    payload: usize,
+    counts: Arc<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    filled: AtomicU64,
+    left: AtomicU64,
+    again: AtomicU64,
+}
+
+impl Meter {
+    /// Nothing was sent yet, on a path with this MTU.
+    #[must_use]
+    pub fn new(mtu: u32) -> Self {
+        Self { payload: packet_payload(mtu), counts: Arc::default() }
+    }
+
+    /// A message of so many bytes is sent.
+    pub fn send(&self, length: usize) {
+        let packets = length / self.payload;
+        self.counts.filled.fetch_add(packets as u64, Ordering::Relaxed);
+    }
+
+    /// So many bytes left, as datagrams of this length and perhaps a shorter one.
+    pub fn leave(&self, length: usize, each: usize) {
+        if each >= self.payload + (IN_PACKET + RECORD) as usize {
+            self.counts.left.fetch_add((length / each) as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// Packets that left again, as far as is known: of those that are still held back some may be
+    /// such.
+    #[must_use]
+    pub fn again(&self) -> u64 {
+        let Counts { filled, left, again } = &*self.counts;
+        let more = left.load(Ordering::Relaxed).saturating_sub(filled.load(Ordering::Relaxed));
+        again.fetch_max(more, Ordering::Relaxed).max(more)
+    }
+
+    /// Bytes that the stack holds back, of what was sent.
+    #[must_use]
+    pub fn held_back(&self) -> u64 {
+        let again = self.again();
+        let left = self.counts.left.load(Ordering::Relaxed);
+        let filled = self.counts.filled.load(Ordering::Relaxed);
+        (filled + again).saturating_sub(left) * self.payload as u64
+    }
 }
 
 #[cfg(test)]
@@ -50,7 +122,25 @@ mod tests {
             assert!(datagram * packets_at_once(mtu) <= BATCH as usize, "{mtu}");
             assert_eq!(batch_payload(mtu) % payload, 0, "{mtu}");
         }
+        assert_eq!(message_length(1_500, 0), 8 * 1_380);
+        assert_eq!(message_length(1_500, 20_000), 14 * 1_380);
+        assert_eq!(message_length(1_500, u64::MAX), batch_payload(1_500));
         assert_eq!(packets_at_once(LARGEST_MTU), 8);
         assert_eq!(batch_payload(1_500), 45 * 1_380);
+    }
+    #[test]
+    fn packets_that_leave_again_are_told_from_those_that_are_held_back() {
+        let meter = Meter::new(SAFE_MTU);
+        let payload = packet_payload(SAFE_MTU);
+        let datagram = payload + (IN_PACKET + RECORD) as usize;
+        meter.send(10 * payload + 1);
+        meter.leave(4 * datagram + 100, datagram);
+        assert_eq!((meter.again(), meter.held_back()), (0, 6 * payload as u64));
+        meter.leave(6 * datagram, datagram);
+        meter.leave(datagram, datagram);
+        meter.leave(100, 100);
+        assert_eq!((meter.again(), meter.held_back()), (1, 0));
+        meter.send(payload);
+        assert_eq!((meter.again(), meter.held_back()), (1, payload as u64));
     }
 }

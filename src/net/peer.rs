@@ -30,7 +30,7 @@ use super::{
     discovery, interfaces,
     lane::{LaneReceiver, LaneSender, lane},
     network::{Routes, Transport},
-    packet::{AROUND, LARGEST_MTU, SAFE_MTU, packets_at_once},
+    packet::{AROUND, LARGEST_MTU, Meter, SAFE_MTU},
     relay::{RelayEvent, Relays},
     sdp::{self, BadSdp},
     sockets::{Hurry, TunedRuntime, fitting_window},
@@ -179,8 +179,8 @@ impl Peer {
         if addresses.is_empty() {
             return Err(PeerError::NoRelay);
         }
-        let (runtime, hurry) =
-            TunedRuntime::new(zoned.clone(), relays.clone(), packets_at_once(mtu));
+        let meter = Meter::new(mtu);
+        let (runtime, hurry) = TunedRuntime::new(zoned.clone(), relays.clone(), mtu, meter.clone());
         let (forward, events) = mpsc::unbounded_channel();
         let awaited = Awaited::default();
         let handler =
@@ -200,7 +200,7 @@ impl Peer {
         let channels = waiting.each_mut().map(|waiting| {
             let (give, channel) = oneshot::channel();
             *waiting = Some(give);
-            lane(channel, mtu)
+            lane(channel, mtu, meter.clone())
         });
         let waiting = waiting.map(|waiting| waiting.expect("each was just made"));
         let peer = Self {

@@ -1,6 +1,7 @@
-//! The `webrtc` crate's runtime, with five things of ours: large socket buffers, without which
-//! the kernel drops packets, packets that leave together however large they are, sockets on [link-local addresses](super::zoned), paths through
-//! `relay`s, and a driver that hurries while a connection is being made.
+//! The `webrtc` crate's runtime, with things of ours: large socket buffers, without which the
+//! kernel drops packets, packets that leave together however large they are and are counted,
+//! sockets on [link-local addresses](super::zoned), paths through `relay`s, and a driver that
+//! hurries while a connection is being made.
 //!
 //! The crate's driver queues the SCTP INIT after it has polled its writes and then sleeps until
 //! the next ICE timer, up to 200 ms. Its sleeps are therefore kept short until the channels are
@@ -26,6 +27,7 @@ use webrtc::runtime::{
 };
 
 use super::{
+    packet::{Meter, packets_at_once},
     relay::Relays,
     zoned::{Zoned, ZonedSocket},
 };
@@ -74,16 +76,17 @@ pub struct TunedRuntime {
     zoned: Zoned,
     relays: Relays,
     packets_at_once: usize,
+    meter: Meter,
     hurry: Arc<AtomicBool>,
 }
 
 impl TunedRuntime {
-    /// A runtime for one connection, of whose packets the system takes so many at once.
+    /// A runtime for one connection, on a path with this MTU.
     #[must_use]
-    pub(super) fn new(zoned: Zoned, relays: Relays, packets_at_once: usize) -> (Arc<Self>, Hurry) {
+    pub(super) fn new(zoned: Zoned, relays: Relays, mtu: u32, meter: Meter) -> (Arc<Self>, Hurry) {
         let hurry = Arc::new(AtomicBool::new(true));
-        let inner = TokioRuntime;
-        let runtime = Self { inner, zoned, relays, packets_at_once, hurry: hurry.clone() };
+        let (inner, packets_at_once) = (TokioRuntime, packets_at_once(mtu));
+        let runtime = Self { inner, zoned, relays, packets_at_once, meter, hurry: hurry.clone() };
         (Arc::new(runtime), Hurry(hurry))
     }
 }
@@ -92,8 +95,9 @@ type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 impl Runtime for TunedRuntime {
     fn wrap_udp_socket(&self, socket: UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        let (most, meter) = (self.packets_at_once, self.meter.clone());
         if let Some(relay) = self.relays.take(&socket) {
-            return Ok(relay);
+            return Ok(Arc::new(Metered { inner: relay, most, meter }));
         }
         let (socket, zone) = match self.zoned.take(&socket) {
             Some((socket, zone)) => (socket, Some(zone)),
@@ -108,7 +112,7 @@ impl Runtime for TunedRuntime {
             Some(zone) => Arc::new(ZonedSocket { inner, zone }),
             None => inner,
         };
-        Ok(Arc::new(Batching { inner, most: self.packets_at_once }))
+        Ok(Arc::new(Metered { inner, most, meter }))
     }
 
     fn sleep(&self, duration: Duration) -> Boxed<'static, ()> {
@@ -148,21 +152,27 @@ impl Runtime for TunedRuntime {
     }
 }
 
-/// A socket that takes so many packets at once. The crate sends packets one by one unless there are
-/// 16, or as many as the socket takes: of large ones there are never 16.
+/// A socket whose packets are counted, and that takes so many of them at once. The crate sends
+/// packets one by one unless there are 16, or as many as the socket takes: of large ones there are
+/// never 16.
 #[derive(Debug)]
-struct Batching {
+struct Metered {
     inner: Arc<dyn AsyncUdpSocket>,
     most: usize,
+    meter: Meter,
 }
 
-impl AsyncUdpSocket for Batching {
+impl AsyncUdpSocket for Metered {
     fn local_addr(&self) -> io::Result<SocketAddr> {
         self.inner.local_addr()
     }
 
     fn poll_send(&self, cx: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<usize>> {
-        self.inner.poll_send(cx, transmit)
+        let sent = self.inner.poll_send(cx, transmit);
+        if let Poll::Ready(Ok(length)) = sent {
+            self.meter.leave(length, transmit.segment_size.unwrap_or(length));
+        }
+        sent
     }
 
     fn poll_recv(

@@ -74,84 +74,104 @@ pub struct Message {
     pub number: u64,
     /// Its bytes, the number first.
     pub bytes: BytesMut,
-    /// Bytes that credit counts.
+    /// Bytes that credit counts; none when it is sent again.
     pub payload: u64,
 }
 
-/// What a lane carries and has not delivered.
-#[derive(Debug, Default)]
-struct Carried {
-    /// Bytes that were handed to it in all.
-    handed: u64,
-    messages: VecDeque<Kept>,
-}
-
-/// A copy of what a lane carries.
+/// A copy of a message that the receiver may not have.
 #[derive(Debug)]
 struct Kept {
     number: u64,
-    /// What was handed to the lane in all, with it.
-    end: u64,
+    /// The payload of all messages up to this one, with it.
+    through: u64,
     bytes: Bytes,
 }
 
-/// The sender's end: keeps what is not delivered for another lane.
+/// The sender's end: chooses what is sent next, and keeps a copy of what the receiver may not have,
+/// for another lane. That a lane has delivered so many bytes does not say which: what it lacks may
+/// be older than much of what it has. But credit follows what the receiver has taken, in order.
 #[derive(Debug, Default)]
 pub struct Outbox {
-    lanes: HashMap<u32, Carried>,
-    again: BTreeMap<u64, Bytes>,
+    lanes: HashMap<u32, VecDeque<Kept>>,
+    again: BTreeMap<u64, Kept>,
+    /// A message that was not sent yet.
+    new: Option<Message>,
+    /// The payload of all messages that were sent.
+    sent: u64,
 }
 
 impl Outbox {
-    /// A lane can carry from now on.
+    /// A lane can carry from now on. Those that were not opened here carry without a copy: who
+    /// loses one of them has lost the connection.
     pub fn open(&mut self, lane: u32) {
-        self.lanes.insert(lane, Carried::default());
+        self.lanes.insert(lane, VecDeque::new());
     }
 
-    /// A lane is about to carry a message. Lanes that were not opened here carry theirs without a
-    /// copy: who loses one of them has lost the connection.
-    pub fn carries(&mut self, lane: u32, message: &Message) {
+    /// Whether there is place for a new message.
+    #[must_use]
+    pub fn wants_more(&self) -> bool {
+        self.new.is_none()
+    }
+
+    /// Takes a new message, when there is place.
+    pub fn push(&mut self, message: Message) {
+        debug_assert!(self.new.is_none(), "a new message waits already");
+        self.new = Some(message);
+    }
+
+    /// The length of the message to be sent next, and its payload. What is sent again comes before
+    /// what is new: it may be what the receiver waits for before it grants more credit.
+    #[must_use]
+    pub fn next(&self) -> Option<(u64, u64)> {
+        let again = self.again.first_key_value().map(|(_, kept)| (kept.bytes.len() as u64, 0));
+        let new = || self.new.as_ref().map(|new| (new.bytes.len() as u64, new.payload));
+        again.or_else(new)
+    }
+
+    /// The message to be sent next, over this lane.
+    pub fn take(&mut self, lane: u32) -> Option<Message> {
+        let (message, kept) = match self.again.pop_first() {
+            Some((number, kept)) => {
+                (Message { number, bytes: kept.bytes.clone().into(), payload: 0 }, Some(kept))
+            }
+            None => (self.new.take()?, None),
+        };
+        self.sent += message.payload;
         if let Some(carried) = self.lanes.get_mut(&lane) {
-            let bytes = Bytes::copy_from_slice(&message.bytes);
-            carried.handed += bytes.len() as u64;
-            let kept = Kept { number: message.number, end: carried.handed, bytes };
-            carried.messages.push_back(kept);
+            carried.push_back(kept.unwrap_or_else(|| Kept {
+                number: message.number,
+                through: self.sent,
+                bytes: Bytes::copy_from_slice(&message.bytes),
+            }));
         }
+        Some(message)
     }
 
-    /// A lane has delivered so many bytes in all.
-    pub fn delivered(&mut self, lane: u32, total: u64) {
-        let Some(carried) = self.lanes.get_mut(&lane) else { return };
-        while carried.messages.front().is_some_and(|kept| kept.end <= total) {
-            carried.messages.pop_front();
+    /// The receiver has taken so many bytes of payload.
+    pub fn taken(&mut self, payload: u64) {
+        // A message without payload may follow the last byte.
+        let has = |kept: &Kept| kept.through < payload;
+        for carried in self.lanes.values_mut() {
+            while carried.front().is_some_and(has) {
+                carried.pop_front();
+            }
         }
+        self.again.retain(|_, kept| !has(kept));
     }
 
-    /// A lane is gone: what it has not delivered is to be carried again.
+    /// A lane is gone: what the receiver may lack of it is to be sent again.
     pub fn lost(&mut self, lane: u32) {
         let carried = self.lanes.remove(&lane).unwrap_or_default();
-        self.again.extend(carried.messages.into_iter().map(|kept| (kept.number, kept.bytes)));
+        self.again.extend(carried.into_iter().map(|kept| (kept.number, kept)));
     }
 
-    /// A lane has fallen behind: what it has not delivered is to be carried by another, too.
+    /// A lane has fallen behind: what the receiver may lack of it is to be sent over another, too.
     /// Whether there is anything.
     pub fn doubt(&mut self, lane: u32) -> bool {
         let Some(carried) = self.lanes.get_mut(&lane) else { return false };
-        let some = !carried.messages.is_empty();
-        self.again.extend(carried.messages.drain(..).map(|kept| (kept.number, kept.bytes)));
+        let some = !carried.is_empty();
+        self.again.extend(carried.drain(..).map(|kept| (kept.number, kept)));
         some
-    }
-
-    /// Whether something is to be carried again.
-    #[must_use]
-    pub fn has_again(&self) -> bool {
-        !self.again.is_empty()
-    }
-
-    /// What is to be carried again, the oldest first; its credit was taken the first time.
-    pub fn again(&mut self) -> Option<Message> {
-        let (number, bytes) = self.again.pop_first()?;
-        Some(Message { number, bytes: bytes.into(), payload: 0 })
     }
 }
 
@@ -171,7 +191,7 @@ mod tests {
     enum Step {
         /// A lane takes the next message, an old one before a new one.
         Send(u32),
-        /// A lane's oldest message arrives, and this end may hear of it.
+        /// A lane's oldest message arrives, and this end may hear what was taken.
         Arrive(u32, bool),
         /// A lane dies, and another takes its place.
         Die(u32),
@@ -195,22 +215,17 @@ mod tests {
         outbox: Outbox,
         inbox: Inbox,
         on_the_way: HashMap<u32, VecDeque<Bytes>>,
-        delivered: HashMap<u32, u64>,
         made: u64,
         arrived: u64,
     }
 
     impl World {
         fn send(&mut self, lane: u32, new: bool) -> bool {
-            let message = self.outbox.again().or_else(|| {
-                let number = self.made;
-                new.then(|| {
-                    self.made += 1;
-                    message(number, 10)
-                })
-            });
-            let Some(message) = message else { return false };
-            self.outbox.carries(lane, &message);
+            if new && self.outbox.wants_more() {
+                self.outbox.push(message(self.made, 10));
+                self.made += 1;
+            }
+            let Some(message) = self.outbox.take(lane) else { return false };
             self.on_the_way.entry(lane).or_default().push_back(message.bytes.freeze());
             true
         }
@@ -222,10 +237,8 @@ mod tests {
                 assert_eq!(frame.len(), 10);
                 self.arrived += 1;
             }
-            let delivered = self.delivered.entry(lane).or_default();
-            *delivered += bytes.len() as u64;
             if heard {
-                self.outbox.delivered(lane, *delivered);
+                self.outbox.taken(self.arrived * 10);
             }
         }
     }
@@ -246,7 +259,6 @@ mod tests {
                     Step::Die(lane) => {
                         world.outbox.lost(lane);
                         world.on_the_way.remove(&lane);
-                        world.delivered.remove(&lane);
                         world.outbox.open(lane);
                     }
                     Step::Doubt(lane) => {
@@ -256,7 +268,6 @@ mod tests {
             }
             (2..6).for_each(|lane| world.outbox.lost(lane));
             world.on_the_way.clear();
-            world.delivered.clear();
             world.outbox.open(9);
             while world.send(9, false) {
                 world.arrive(9, true);
@@ -279,16 +290,40 @@ mod tests {
         assert!(full.is_some_and(|full| full.abs_diff(most) <= 2), "{full:?}");
     }
 
-    #[test]
-    fn what_was_delivered_is_not_carried_again() {
+    /// An outbox that has sent three messages over one lane.
+    fn with_three() -> Outbox {
         let mut outbox = Outbox::default();
         outbox.open(2);
         for number in 0..3 {
-            outbox.carries(2, &message(number, 10));
+            outbox.push(message(number, 10));
+            outbox.take(2);
         }
-        outbox.delivered(2, 36);
+        outbox
+    }
+
+    #[test]
+    fn what_was_taken_is_not_sent_again() {
+        let mut outbox = with_three();
+        outbox.taken(20);
         outbox.lost(2);
-        assert_eq!(outbox.again().map(|message| message.number), Some(2));
-        assert!(!outbox.has_again());
+        // After 20 bytes a message without payload may be missing yet, but not before them.
+        assert_eq!(outbox.take(1).map(|message| message.number), Some(1));
+        outbox.taken(31);
+        assert!(outbox.next().is_none());
+    }
+
+    #[test]
+    fn what_is_sent_again_comes_before_what_is_new_and_takes_no_credit() {
+        let mut outbox = with_three();
+        outbox.push(message(3, 10));
+        assert!(outbox.doubt(2) && !outbox.wants_more());
+        let order: Vec<_> = std::iter::from_fn(|| {
+            let (length, payload) = outbox.next()?;
+            let message = outbox.take(1)?;
+            assert_eq!((message.bytes.len() as u64, message.payload), (length, payload));
+            Some((message.number, payload))
+        })
+        .collect();
+        assert_eq!(order, [(0, 0), (1, 0), (2, 0), (3, 10)]);
     }
 }

@@ -16,13 +16,15 @@ use tokio::{
 
 use super::{
     flight::Flight,
-    growth::{Connections, Growth, Seen},
+    growth::{Connections, Growth, Reason, Seen},
+    signs::Signs,
 };
 use crate::{
     net::lane::{Closed, LaneSender},
     proto::{
         binding::FIRST_DATA,
         lanes::{Message, Outbox},
+        receiver::WINDOW,
     },
 };
 
@@ -90,6 +92,8 @@ pub struct Figures {
     pub round: Duration,
     /// How often messages were sent over another lane, too.
     pub again: u64,
+    /// Packets that were sent again, by the lanes themselves.
+    pub repaired: u64,
     /// Time spent waiting for messages.
     pub for_messages: Duration,
     /// Time spent waiting for the receiver's credit.
@@ -100,9 +104,9 @@ pub struct Figures {
     pub for_limit: Duration,
     /// The largest packets that are sent, in bytes.
     pub mtu: u32,
-    /// A lane's window is as large as it can be.
-    pub window_is_full: bool,
-    /// A lane repairs a loss, or has done so of late.
+    /// The lanes' own windows, and not the line, keep bytes from leaving.
+    pub held_back: bool,
+    /// The line loses packets.
     pub lossy: bool,
 }
 
@@ -115,12 +119,13 @@ impl Figures {
         window: 0,
         round: Duration::ZERO,
         again: 0,
+        repaired: 0,
         for_messages: Duration::ZERO,
         for_credit: Duration::ZERO,
         for_place: Duration::ZERO,
         for_limit: Duration::ZERO,
         mtu: 0,
-        window_is_full: false,
+        held_back: false,
         lossy: false,
     };
 }
@@ -129,7 +134,7 @@ impl Figures {
 #[derive(Clone, Debug)]
 pub struct Shared {
     sent: Arc<AtomicU64>,
-    longest: Arc<AtomicUsize>,
+    length: Arc<AtomicUsize>,
     figures: Arc<Mutex<Figures>>,
 }
 
@@ -140,10 +145,10 @@ impl Shared {
         self.sent.load(Ordering::Relaxed)
     }
 
-    /// How long messages may be, in bytes: the lanes take them best so.
+    /// How long messages may be, in bytes: the line takes them best so.
     #[must_use]
-    pub fn longest(&self) -> usize {
-        self.longest.load(Ordering::Relaxed)
+    pub fn length(&self) -> usize {
+        self.length.load(Ordering::Relaxed)
     }
 
     /// What was done so far.
@@ -163,6 +168,8 @@ struct Lane {
     /// Bytes handed to it.
     handed: u64,
     under_way: u64,
+    /// Packets that its connection sent again.
+    repaired: u64,
     /// When something was delivered last, or nothing was under way.
     progressed: Instant,
     closing: bool,
@@ -170,7 +177,8 @@ struct Lane {
 
 impl Lane {
     fn new(number: u32, sender: LaneSender, now: Instant) -> Self {
-        Self { number, sender, handed: 0, under_way: 0, progressed: now, closing: false }
+        let repaired = sender.meter().again();
+        Self { number, sender, handed: 0, under_way: 0, repaired, progressed: now, closing: false }
     }
 
     fn delivered(&self) -> u64 {
@@ -203,12 +211,17 @@ enum Wait {
 pub struct Carrier {
     lanes: Vec<Lane>,
     line: Flight,
+    signs: Signs,
     /// Bytes handed to all lanes.
     handed: u64,
     outbox: Outbox,
+    /// As much is ready to be sent as may be.
+    ready: bool,
     growth: Growth,
     wanted: usize,
     granted: watch::Receiver<u64>,
+    /// Payload that may be sent in all.
+    credit: u64,
     /// The longest message that the peer takes, in bytes.
     longest: usize,
     changes: mpsc::UnboundedReceiver<Change>,
@@ -216,6 +229,8 @@ pub struct Carrier {
     shared: Shared,
     /// Bytes delivered by lanes that are gone.
     earlier: u64,
+    /// Packets that lanes sent again.
+    repaired: u64,
     /// The user's limit.
     limit: Option<Pace>,
     /// What keeps bursts off the line.
@@ -235,8 +250,7 @@ impl Pace {
         let takes = |bytes: u64| {
             Duration::from_nanos(bytes.saturating_mul(1_000_000_000) / self.rate.max(1))
         };
-        let burst = self.burst.max(takes(START));
-        self.free = self.free.max(now.checked_sub(burst).unwrap_or(now)) + takes(bytes);
+        self.free = self.free.max(now.checked_sub(self.burst).unwrap_or(now)) + takes(bytes);
     }
 }
 
@@ -263,22 +277,26 @@ impl Carrier {
         let (need, needs) = mpsc::unbounded_channel();
         let shared = Shared {
             sent: Arc::default(),
-            longest: Arc::new(first.best_length().min(longest).into()),
+            length: Arc::new(first.best_length(0).min(longest).into()),
             figures: Arc::default(),
         };
         let carrier = Self {
             lanes: vec![Lane::new(FIRST_DATA, first, now)],
             line: Flight::new(MOST_UNDER_WAY, now),
+            signs: Signs::new(now),
             handed: 0,
             outbox: Outbox::default(),
+            ready: false,
             growth: Growth::new(wishes.connections),
             wanted: 0,
             granted,
+            credit: 0,
             longest,
             changes,
             needs: need,
             shared: shared.clone(),
             earlier: 0,
+            repaired: 0,
             limit: wishes.bwlimit.map(|rate| Pace { rate, burst: BURST, free: now }),
             pace: Pace { rate: u64::MAX, burst: LINE_BURST, free: now },
         };
@@ -287,25 +305,20 @@ impl Carrier {
 
     /// Carries until the first lane is closed, or nothing more will come.
     pub async fn run(mut self, mut messages: mpsc::Receiver<Message>) {
-        let (mut next, mut later) = (None::<Message>, None);
         loop {
+            self.ready = messages.len() == messages.max_capacity();
             while let Ok(change) = self.changes.try_recv() {
                 self.change(change);
             }
             self.look().await;
-            if self.outbox.has_again() && next.as_ref().is_none_or(|message| message.payload > 0) {
-                // It may be what the receiver waits for before it grants more credit.
-                later = next.take().or(later);
-                next = self.outbox.again();
+            self.hear_credit();
+            if self.outbox.wants_more() {
+                messages.try_recv().into_iter().for_each(|message| self.outbox.push(message));
             }
-            if next.is_none() {
-                next = later.take().or_else(|| messages.try_recv().ok());
-            }
-            let wait = match &next {
-                Some(message) => match self.may_send(message) {
+            let wait = match self.outbox.next() {
+                Some((length, payload)) => match self.may_send(length, payload) {
                     Ok(lane) => {
-                        let Some(message) = next.take() else { continue };
-                        if self.send(lane, message).await.is_err() && lane == 0 {
+                        if self.send(lane).await.is_err() && lane == 0 {
                             return; // The link is lost, which is told elsewhere.
                         }
                         continue;
@@ -323,7 +336,7 @@ impl Carrier {
                     let busy = self.lanes.iter().any(|lane| lane.under_way > 0);
                     tokio::select! {
                         message = messages.recv() => match message {
-                            Some(message) => next = Some(message),
+                            Some(message) => self.outbox.push(message),
                             None => return,
                         },
                         change = self.changes.recv() => match change {
@@ -350,8 +363,6 @@ impl Carrier {
         match change {
             Change::Open(number, sender) => {
                 self.outbox.open(number);
-                let longest = sender.best_length().min(self.longest);
-                self.shared.longest.store(longest, Ordering::Relaxed);
                 self.lanes.push(Lane::new(number, sender, Instant::now()));
                 if self.lanes.len() > 2 {
                     self.line.look_for_more();
@@ -372,26 +383,49 @@ impl Carrier {
 
     /// Asks every lane what it has delivered.
     async fn look(&mut self) {
+        let (mut repaired, mut held_back, mut under_way) = (0, 0, 0);
         for lane in &mut self.lanes {
             if lane.under_way == 0 {
                 continue;
             }
-            let Ok(under_way) = lane.sender.outstanding().await else {
+            let Ok(outstanding) = lane.sender.outstanding().await else {
                 // What it had goes over another when it is known to be gone.
                 lane.closing = true;
                 continue;
             };
-            let under_way = under_way as u64;
-            let now = Instant::now();
-            if under_way < lane.under_way || under_way == 0 {
-                lane.progressed = now;
+            let outstanding = outstanding as u64;
+            if outstanding < lane.under_way || outstanding == 0 {
+                lane.progressed = Instant::now();
             }
-            lane.under_way = under_way.min(lane.handed);
-            self.outbox.delivered(lane.number, lane.delivered());
+            lane.under_way = outstanding.min(lane.handed);
+            let again = lane.sender.meter().again();
+            repaired += again - std::mem::replace(&mut lane.repaired, again);
+            held_back += lane.sender.meter().held_back();
+            under_way += lane.under_way;
         }
         let now = Instant::now();
         self.line.delivered(self.delivered(), now);
+        self.fit_messages();
+        self.signs.see(repaired, held_back, under_way, now);
+        self.repaired += repaired;
         self.grow(now);
+    }
+
+    /// Takes what the receiver grants: that says what of it has arrived, too.
+    fn hear_credit(&mut self) {
+        let credit = *self.granted.borrow();
+        if credit > self.credit {
+            self.credit = credit;
+            self.outbox.taken(credit.saturating_sub(WINDOW));
+        }
+    }
+
+    /// Messages are as long as the line takes them best.
+    fn fit_messages(&mut self) {
+        let newest = self.lanes.last().map(|lane| lane.sender.best_length(self.line.at_once()));
+        let length = newest.unwrap_or_default().min(self.longest);
+        self.line.set_message(length as u64);
+        self.shared.length.store(length, Ordering::Relaxed);
     }
 
     fn delivered(&self) -> u64 {
@@ -400,15 +434,14 @@ impl Carrier {
 
     fn grow(&mut self, now: Instant) {
         let lanes = self.used().count();
-        let most = MOST_UNDER_WAY * lanes as u64;
-        self.line.set_most(most);
+        self.line.set_most(MOST_UNDER_WAY * lanes as u64);
         let seen = Seen {
             delivered: self.delivered(),
+            ready: self.ready,
             open: self.lanes.len() - 1,
             steady: self.line.is_steady(),
             round: self.line.shortest().unwrap_or_default(),
-            full: self.line.window() == most,
-            lossy: self.line.is_lossy(now),
+            reason: self.reason_for_more(now),
         };
         self.growth.look(seen, now);
         let wanted = self.growth.wanted();
@@ -429,9 +462,9 @@ impl Carrier {
         first.into_iter().chain(others)
     }
 
-    /// The lane that a message is to go over.
-    fn may_send(&mut self, message: &Message) -> Result<usize, Wait> {
-        if message.payload > 0 && self.shared.sent() + message.payload > *self.granted.borrow() {
+    /// The lane that a message of such a length and payload is to go over.
+    fn may_send(&mut self, length: u64, payload: u64) -> Result<usize, Wait> {
+        if payload > 0 && self.shared.sent() + payload > self.credit {
             return Err(Wait::Credit);
         }
         let now = Instant::now();
@@ -441,7 +474,6 @@ impl Carrier {
         if now < self.pace.free {
             return Err(Wait::Place);
         }
-        let length = message.bytes.len() as u64;
         let under_way = self.lanes.iter().map(|lane| lane.under_way).sum();
         if !self.line.admits(length, under_way) {
             return Err(Wait::Place);
@@ -453,10 +485,12 @@ impl Carrier {
         self.lanes.iter().position(|lane| lane.number == number).ok_or(Wait::Place)
     }
 
-    async fn send(&mut self, index: usize, message: Message) -> Result<(), Closed> {
+    /// Sends the next message.
+    async fn send(&mut self, index: usize) -> Result<(), Closed> {
         let Some(lane) = self.lanes.get_mut(index) else { return Ok(()) };
-        self.outbox.carries(lane.number, &message);
-        let Message { bytes, payload, .. } = message;
+        let Some(Message { bytes, payload, .. }) = self.outbox.take(lane.number) else {
+            return Ok(());
+        };
         let length = bytes.len() as u64;
         let sent = lane.sender.send(bytes).await;
         if sent.is_err() {
@@ -504,6 +538,20 @@ impl Carrier {
         }
     }
 
+    fn reason_for_more(&self, now: Instant) -> Option<Reason> {
+        match () {
+            () if self.signs.is_lossy(now) => Some(Reason::Lossy),
+            () if self.is_held_back(now) => Some(Reason::HeldBack),
+            () => None,
+        }
+    }
+
+    /// Whether the lanes' own windows keep bytes from leaving.
+    fn is_held_back(&self, now: Instant) -> bool {
+        let round = self.line.shortest().unwrap_or_default();
+        self.line.is_full() || (self.line.is_steady() && self.signs.is_held_back(round, now))
+    }
+
     fn waited(&mut self, wait: &Wait, time: Duration) {
         let now = Instant::now();
         self.close_silent(now);
@@ -511,8 +559,8 @@ impl Carrier {
         let lanes = self.used().count();
         let window = self.line.window();
         let round = self.line.shortest().unwrap_or_default();
-        let window_is_full = window == MOST_UNDER_WAY * lanes as u64;
-        let lossy = self.line.is_lossy(now);
+        let held_back = self.is_held_back(now);
+        let (lossy, repaired) = (self.signs.is_lossy(now), self.repaired);
         let mtu = self.used().map(|lane| lane.sender.mtu()).max().unwrap_or_default();
         let mut figures = self.shared.lock();
         let spent = match wait {
@@ -522,7 +570,8 @@ impl Carrier {
             Wait::Limit(_) => &mut figures.for_limit,
         };
         *spent += time;
+        let before = *figures;
         *figures =
-            Figures { under_way, lanes, window, round, mtu, window_is_full, lossy, ..*figures };
+            Figures { under_way, lanes, window, round, repaired, mtu, held_back, lossy, ..before };
     }
 }

@@ -165,8 +165,8 @@ struct Reader {
 impl Reader {
     fn run(&mut self, shared: &Shared, give: &mpsc::Sender<Message>) {
         let mut reader = ChunkReader::new(&self.source);
-        let give = |message| give.blocking_send(message).ok().map(|()| shared.longest());
-        let mut frames = Frames::new(shared.longest(), give).measured(&self.spent);
+        let give = |message| give.blocking_send(message).ok().map(|()| shared.length());
+        let mut frames = Frames::new(shared.length(), give).measured(&self.spent);
         while frames.wanted() {
             let job = if let Ok(job) = self.jobs.try_recv() {
                 job

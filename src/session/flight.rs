@@ -12,19 +12,28 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The window at first, and the least: one frame is on its way, and the next one ready.
-const LEAST: u64 = 128 * 1024;
+/// The window at first, and the least.
+const LEAST: u64 = 48 * 1024;
+
+/// Once a round trip is known the window is what a line of so many bytes a second would hold, up to
+/// so many bytes; SCTP's own slow start leads up to it.
+const LIKELY: u64 = 12_500_000;
+const MOST_LIKELY: u64 = 192 * 1024;
 
 /// What may wait beyond what the line holds, in time, beside an eighth of the line's own. What the
 /// machines need for themselves is part of a long line's time already, so this is less there.
 const EXTRA: Duration = Duration::from_millis(6);
 
-/// The same in bytes: a message is admitted when there is place for all of it, so that on average
-/// half of one is missing on the line.
-const MESSAGE: u64 = 64 * 1024;
+/// The same on a slow line, of at most so many bytes a second: there the machines need less, and
+/// queues are thin.
+const LEAST_EXTRA: Duration = Duration::from_millis(2);
+const SLOW: u64 = 16_000_000;
+
+/// What is to leave at once, in time: it waits on the line as long as that takes.
+const AT_ONCE: Duration = Duration::from_millis(1);
 
 /// A wait that is longer by this much, or by an eighth, is a sign that the line is full.
-const SIGN: Duration = Duration::from_millis(4);
+const SIGN: Duration = Duration::from_millis(2);
 
 /// A round is at least so long: shorter ones measure only how processes are scheduled.
 const SHORTEST_ROUND: Duration = Duration::from_millis(10);
@@ -35,12 +44,6 @@ const ROUNDS: usize = 10;
 /// Rounds in which the rate may stay what it was until the line counts as full.
 const FLAT_ROUNDS: u32 = 3;
 
-/// What takes so much longer than twice the shortest time was lost, and repaired.
-const REPAIR: Duration = Duration::from_millis(60);
-
-/// How long a loss is remembered.
-const REMEMBERED: Duration = Duration::from_secs(3);
-
 /// How long the shortest time is believed: a route may change.
 const BELIEVED: Duration = Duration::from_secs(15);
 
@@ -48,6 +51,7 @@ const BELIEVED: Duration = Duration::from_secs(15);
 #[derive(Clone, Debug)]
 pub struct Flight {
     most: u64,
+    message: u64,
     window: u64,
     phase: Phase,
     /// What was delivered in all, and when that became more.
@@ -58,8 +62,6 @@ pub struct Flight {
     round: Round,
     rates: VecDeque<u64>,
     shortest: Option<(Duration, Instant)>,
-    /// When something seemed to have been lost.
-    lost: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,6 +139,7 @@ impl Flight {
     pub fn new(most: u64, now: Instant) -> Self {
         Self {
             most,
+            message: 0,
             window: LEAST.min(most),
             phase: Phase::Startup { best: 0, flat: 0, step: Step::Look },
             delivered: (0, now),
@@ -145,7 +148,6 @@ impl Flight {
             round: Round::new(now, 0),
             rates: VecDeque::new(),
             shortest: None,
-            lost: None,
         }
     }
 
@@ -160,10 +162,21 @@ impl Flight {
         self.phase = Phase::Startup { best: self.rate(), flat: 0, step: MAY_FOLLOW };
     }
 
+    /// Messages have this length.
+    pub fn set_message(&mut self, length: u64) {
+        self.message = length;
+    }
+
     /// How many bytes may be on their way.
     #[must_use]
     pub fn window(&self) -> u64 {
         self.window
+    }
+
+    /// Whether the window is as large as it can be.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.window == self.most
     }
 
     /// How many bytes a second may leave, once the line is known a little: what was held up for a
@@ -172,6 +185,12 @@ impl Flight {
     pub fn pace(&self) -> Option<u64> {
         let rate = Some(self.rate()).filter(|rate| *rate > 0)?;
         Some(rate + if self.is_steady() { rate / 4 } else { rate / 2 })
+    }
+
+    /// How many bytes are to leave at once, as one message.
+    #[must_use]
+    pub fn at_once(&self) -> u64 {
+        in_time(self.rate(), AT_ONCE)
     }
 
     /// The shortest time that something took until it was acknowledged.
@@ -184,13 +203,6 @@ impl Flight {
     #[must_use]
     pub fn is_steady(&self) -> bool {
         !matches!(self.phase, Phase::Startup { .. })
-    }
-
-    /// Whether something was lost of late, as far as one can tell: it took much longer than what
-    /// may wait explains.
-    #[must_use]
-    pub fn is_lossy(&self, now: Instant) -> bool {
-        self.lost.is_some_and(|at| now.saturating_duration_since(at) < REMEMBERED)
     }
 
     /// Whether so many bytes may be sent, when so many are on their way; one message always may.
@@ -224,9 +236,6 @@ impl Flight {
             self.round.rate = self.round.rate.max(mark.rate(total, now));
             self.took(now.saturating_duration_since(mark.at), now);
         }
-        if let Some(mark) = self.marks.front() {
-            self.notice_loss(now.saturating_duration_since(mark.at), now);
-        }
         let elapsed = now.saturating_duration_since(self.round.start);
         if total > self.round.end && elapsed >= SHORTEST_ROUND {
             self.end_round(now);
@@ -237,16 +246,13 @@ impl Flight {
         let shortest = self.round.shortest.map_or(time, |shortest| shortest.min(time));
         self.round.shortest = Some(shortest);
         self.round.last = time;
+        if self.shortest.is_none() {
+            let likely = in_time(LIKELY, time).min(MOST_LIKELY);
+            self.window = self.window.max(likely).min(self.most);
+            self.phase = Phase::Startup { best: 0, flat: 0, step: Step::Grow(1) };
+        }
         if self.shortest.is_none_or(|(shortest, _)| time <= shortest) {
             self.shortest = Some((time, now));
-        }
-        self.notice_loss(time, now);
-    }
-
-    /// Something takes this long, or has taken it.
-    fn notice_loss(&mut self, time: Duration, now: Instant) {
-        if self.shortest.is_some_and(|(shortest, _)| time > shortest * 2 + REPAIR) {
-            self.lost = Some(now);
         }
     }
 
@@ -295,8 +301,10 @@ impl Flight {
             Phase::Startup { step: Step::Grow(part), .. } => self.window + self.window / part,
             Phase::Startup { step: Step::Wait | Step::Look, .. } => self.window,
             Phase::Steady => {
-                let extra = EXTRA.saturating_sub(line / 4);
-                in_time(self.rate(), line + line / 8 + extra) + MESSAGE
+                let rate = self.rate();
+                let extra = if rate > SLOW { EXTRA } else { LEAST_EXTRA }.saturating_sub(line / 4);
+                // A message is admitted when there is place for all of it.
+                in_time(rate, line + line / 8 + extra) + self.message
             }
             Phase::Emptying => in_time(self.rate(), line * 7 / 8),
         };
@@ -372,8 +380,10 @@ mod tests {
             let end = self.now + Duration::from_secs(seconds);
             self.longest = Duration::ZERO;
             while self.now < end {
-                while flight.admits(MESSAGE, self.sent - self.delivered) {
-                    (0..MESSAGE / PACKET).for_each(|_| self.send_packet());
+                let packets = (flight.at_once() / PACKET).clamp(8, 64);
+                flight.set_message(packets * PACKET);
+                while flight.admits(packets * PACKET, self.sent - self.delivered) {
+                    (0..packets).for_each(|_| self.send_packet());
                     flight.sent(self.sent, self.now);
                 }
                 self.now += Duration::from_millis(1) + std::mem::take(&mut self.held);
@@ -408,22 +418,24 @@ mod tests {
         ] {
             let (share, longest) = used(rate, delay_ms);
             assert!(share >= 95, "{rate} B/s, {delay_ms} ms: {share} %");
-            // One message takes its time on the line, too.
-            let message = Duration::from_nanos(MESSAGE * 1_000_000_000 / rate);
-            let allowed = EXTRA * 2 + message * 4 + Duration::from_millis(delay_ms) / 2;
+            // The least window takes its time on the line, too.
+            let least = Duration::from_nanos(LEAST * 1_000_000_000 / rate);
+            let allowed = EXTRA + least + Duration::from_millis(delay_ms) / 2;
             assert!(longest <= allowed, "{rate} B/s, {delay_ms} ms: {longest:?}");
         }
     }
 
     #[test]
-    fn a_home_lines_queue_does_not_overflow_while_the_line_is_measured() {
-        for (rate, delay_ms, queue) in [(12_500_000, 20, 256), (12_500_000, 100, 1_280)] {
+    fn a_thin_queue_does_not_overflow_while_the_line_is_measured() {
+        for (rate, delay_ms, queue) in
+            [(12_500_000, 1, 64), (12_500_000, 20, 256), (12_500_000, 100, 1_280)]
+        {
             let mut line = Line::new(rate, delay_ms);
             let mut flight = Flight::new(MOST, line.now);
             line.run(&mut flight, 10);
             // A tenth of what is on the line are headers.
             let waiting = in_time(rate, line.longest) * 11 / 10;
-            assert!(waiting <= queue * 1024 * 9 / 10, "{rate} B/s, {delay_ms} ms: {waiting} B");
+            assert!(waiting <= queue * 1024, "{rate} B/s, {delay_ms} ms: {waiting} B");
         }
     }
 

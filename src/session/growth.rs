@@ -1,8 +1,7 @@
 //! How many lanes: one of its own beside the first, which finds out the path's MTU and leaves the
-//! first to what is said besides; and more for as long as that makes the transfer faster. A line that
-//! loses packets, or holds more than a lane's window, is filled by several lanes. Losses do not
-//! always show: a lane that repairs one looks like one on a slower line. So more are tried on any
-//! line that is not a short one, whose rate is that of the processors.
+//! first to what is said besides; a few on a line that is not a short one, which they fill sooner;
+//! and more for as long as that makes the transfer faster, or because the line
+//! [loses packets](super::signs) or holds more than the lanes' windows.
 
 use std::time::{Duration, Instant};
 
@@ -16,14 +15,18 @@ pub enum Connections {
     Fixed(usize),
 }
 
-/// Numbers of lanes beside the first that are tried, one after the other.
+/// Numbers of lanes beside the first that are tried, one after the other: the one of its own, the
+/// few that a long line is given at once, and the most.
 const STEPS: [usize; 4] = [0, 1, 4, 16];
+const OWN: usize = 1;
+const FEW: usize = 2;
+const MOST: usize = 3;
 
-/// On a line as short as this more lanes are tried only when something is lost.
+/// A line as short as this is within a machine or a room.
 const SHORT: Duration = Duration::from_millis(5);
 
-/// Less than this is sent too soon for a further lane to be of use; on a slow line, or one that
-/// loses something, an eighth of it is not.
+/// Less than this is sent too soon over a short line for a further lane to be of use; on a slow line
+/// an eighth of it is not.
 const WORTH_IT: u64 = 4 * 1024 * 1024;
 const SLOW: Duration = Duration::from_millis(500);
 
@@ -73,16 +76,31 @@ enum Phase {
 pub struct Seen {
     /// Bytes delivered in all.
     pub delivered: u64,
+    /// As much is ready to be sent as may be.
+    pub ready: bool,
     /// Lanes that are open, beside the first.
     pub open: usize,
     /// Those in use know what the line holds.
     pub steady: bool,
     /// The round trip of the line.
     pub round: Duration,
-    /// A lane has all under way that it may.
-    pub full: bool,
-    /// Something was lost of late.
-    pub lossy: bool,
+    /// A reason for more lanes.
+    pub reason: Option<Reason>,
+}
+
+/// Why one lane is too few.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The lanes' own windows, and not the line, keep bytes from leaving.
+    HeldBack,
+    /// The line loses packets.
+    Lossy,
+}
+
+impl Seen {
+    fn is_long(&self) -> bool {
+        self.round > SHORT
+    }
 }
 
 impl Growth {
@@ -116,10 +134,10 @@ impl Growth {
         self.phase = match self.phase {
             Phase::Start(_) if self.connections != Connections::Auto => Phase::Fixed,
             Phase::Start(None) if delivered > 0 => Phase::Start(Some(now)),
+            Phase::Start(Some(_)) if seen.ready && seen.is_long() => self.go_to(FEW, now),
             Phase::Start(Some(start)) => {
-                let slow = seen.lossy || since(start) >= SLOW;
-                let worth_it = delivered >= if slow { WORTH_IT / 8 } else { WORTH_IT };
-                if worth_it { Phase::Resting(now) } else { self.phase }
+                let worth_it = if since(start) >= SLOW { WORTH_IT / 8 } else { WORTH_IT };
+                if delivered >= worth_it { self.go_to(OWN, now) } else { self.phase }
             }
             Phase::Resting(until) => {
                 let rate = self.lately(delivered, now);
@@ -128,6 +146,12 @@ impl Growth {
                     Some((next, rate)) => self.try_step(next, rate, now),
                     None => self.phase,
                 }
+            }
+            // There is no need to measure first what too few lanes do.
+            Phase::Opening(_) | Phase::Settling(_) | Phase::Measuring(..)
+                if seen.is_long() && seen.reason.is_some() && self.step < MOST =>
+            {
+                self.go_to(MOST, now)
             }
             Phase::Opening(start) => {
                 let ready = seen.open >= self.wanted() && seen.steady;
@@ -153,19 +177,22 @@ impl Growth {
     }
 
     fn try_step(&mut self, step: usize, rate: u64, now: Instant) -> Phase {
-        self.marks = None;
         self.before = Some((self.step, rate));
+        self.go_to(step, now)
+    }
+
+    fn go_to(&mut self, step: usize, now: Instant) -> Phase {
+        self.marks = None;
         self.step = step;
         Phase::Opening(now)
     }
 
     /// The step to try next, if it may help.
     fn next(&self, seen: Seen) -> Option<usize> {
-        let last = STEPS.len() - 1;
         let next = match self.step {
-            _ if seen.lossy => last,
-            0 if seen.round <= SHORT => 1,
-            step if seen.full || (seen.steady && seen.round > SHORT) => (step + 1).max(2).min(last),
+            _ if seen.is_long() && seen.reason.is_some() => MOST,
+            step if seen.is_long() && seen.steady => (step + 1).clamp(FEW, MOST),
+            step if seen.reason.is_some() => (step + 1).min(MOST),
             step => step,
         };
         Some(next).filter(|next| *next > self.step)
@@ -173,13 +200,13 @@ impl Growth {
 
     /// So many bytes a second go over these lanes.
     fn measured(&mut self, rate: u64, seen: Seen, now: Instant) -> Phase {
-        // Where something is lost fewer lanes are never better for long, whatever they were before.
+        // On a long line that loses packets fewer lanes are never better for long.
+        let keep = seen.reason == Some(Reason::Lossy) && seen.is_long();
         if let Some((step, before)) = self.before.take()
             && rate < before + before / 8
-            && !seen.lossy
+            && !keep
         {
-            // One lane of its own costs nothing, and leaves the first to what is said besides.
-            self.step = step.max(1);
+            self.step = step;
             let until = now + self.pause;
             self.pause = (self.pause * 2).min(LONGEST_PAUSE);
             return Phase::Resting(until);
@@ -202,7 +229,7 @@ mod tests {
 
     fn seen(delivered: u64, open: usize) -> Seen {
         let round = Duration::from_millis(50);
-        Seen { delivered, open, steady: true, round, full: false, lossy: false }
+        Seen { delivered, ready: true, open, steady: true, round, reason: None }
     }
 
     /// Where a line that gives so many bytes a second to so many lanes gets to in a time.
@@ -219,35 +246,43 @@ mod tests {
     }
 
     fn lossy(seen: Seen) -> Seen {
-        Seen { lossy: true, ..seen }
+        Seen { reason: Some(Reason::Lossy), ..seen }
     }
 
-    fn full(seen: Seen) -> Seen {
-        Seen { full: true, ..seen }
+    fn held_back(seen: Seen) -> Seen {
+        Seen { reason: Some(Reason::HeldBack), ..seen }
+    }
+
+    fn short(seen: Seen) -> Seen {
+        Seen { round: Duration::from_millis(1), ..seen }
     }
 
     #[test]
-    fn lanes_are_added_while_that_helps() {
+    fn a_long_line_has_a_few_lanes_and_more_while_that_helps() {
         let in_all = |most: u64| move |lanes: usize| (lanes as u64 * 5_000_000).min(most);
-        assert_eq!(grown(in_all(u64::MAX), lossy, 20).wanted(), 16);
-        assert_eq!(grown(in_all(u64::MAX), full, 20).wanted(), 16);
-        assert_eq!(grown(in_all(20_000_000), full, 10).wanted(), 4);
-        assert_eq!(grown(in_all(5_000_000), full, 8).wanted(), 1);
-        assert_eq!(grown(in_all(5_000_000), lossy, 8).wanted(), 16);
+        assert_eq!(grown(in_all(u64::MAX), |seen| seen, 20).wanted(), 16);
+        assert_eq!(grown(in_all(20_000_000), |seen| seen, 10).wanted(), 4);
     }
 
     #[test]
-    fn without_a_sign_more_are_tried_but_not_on_a_short_line() {
+    fn a_lane_that_loses_packets_or_holds_bytes_back_is_followed_by_many_at_once() {
+        for sign in [lossy, held_back] {
+            assert_eq!(grown(|lanes| lanes as u64 * 1_000_000, sign, 1).wanted(), 16);
+        }
+        assert_eq!(grown(|_| 5_000_000, lossy, 8).wanted(), 16);
+    }
+
+    #[test]
+    fn a_short_line_has_one_lane_of_its_own_unless_more_help() {
         let rate = |lanes: usize| lanes as u64 * 11_000_000;
-        assert_eq!(grown(rate, |seen| seen, 10).wanted(), 16);
-        assert_eq!(grown(|_| 11_000_000, |seen| seen, 8).wanted(), 1);
-        let short = |seen| Seen { round: Duration::from_millis(1), ..seen };
         assert_eq!(grown(rate, short, 60).wanted(), 1);
+        assert_eq!(grown(rate, |seen| short(lossy(seen)), 20).wanted(), 16);
+        assert_eq!(grown(|_| 100_000_000, |seen| short(lossy(seen)), 6).wanted(), 1);
     }
 
     #[test]
     fn what_did_not_help_is_tried_again_less_and_less_often() {
-        assert_eq!(grown(|_| 10_000_000, full, 900).pause, LONGEST_PAUSE);
+        assert_eq!(grown(|_| 10_000_000, |seen| seen, 900).pause, LONGEST_PAUSE);
     }
 
     #[test]
@@ -260,7 +295,9 @@ mod tests {
     #[test]
     fn little_needs_no_further_lane() {
         let mut growth = Growth::new(Connections::Auto);
-        growth.look(lossy(seen(1_000, 0)), Instant::now());
+        for _ in 0..3 {
+            growth.look(Seen { ready: false, ..lossy(seen(1_000, 0)) }, Instant::now());
+        }
         assert_eq!(growth.wanted(), 0);
     }
 }

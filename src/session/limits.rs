@@ -73,7 +73,7 @@ pub fn of_sender(
         Some(told) if figures.round < SHORT => Some(told),
         _ if computing => here(What::Cpu),
         _ if path == Path::Relay => here(What::Relay),
-        _ if figures.window_is_full => here(What::Window),
+        _ if figures.held_back => here(What::Window),
         _ => here(What::Line),
     }
 }
@@ -209,7 +209,7 @@ mod tests {
         let files = Shares { for_messages: 0.9, disk: 0.8, hashing: 0.1, ..Shares::default() };
         let hashes = Shares { disk: 0.1, hashing: 0.8, ..files };
         let lossy = Figures { lossy: true, ..LONG };
-        let full = Figures { window_is_full: true, ..LONG };
+        let full = Figures { held_back: true, ..LONG };
         for (shares, figures, path, told, expected) in [
             (Shares::default(), NEAR, Path::Lan, None, "cpu (sender)"),
             (Shares { for_limit: 0.7, ..place }, LONG, Path::Direct, None, "line"),

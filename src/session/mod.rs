@@ -4,7 +4,8 @@
 //! * [`signalling`], [`connect`]: from there to open, bound lanes
 //! * [`reunion`]: the connection, and those that follow it when it is lost
 //! * [`send`], [`receive`]: one loop each; what is to be done is decided by the machines
-//! * [`feed`]: from the sender's disk to a lane; [`flight`]: how much may be on its way
+//! * [`feed`]: from the sender's disk to the lanes; [`carrier`]: over which, and when; [`flight`]:
+//!   how much may be on its way; [`signs`], [`growth`]: how many lanes there are
 //! * [`doctor`]: what will work from here
 //! * [`mod@bench`]: what the path and each stage can do
 //! * [`event`], [`summary`], [`progress`]: what the user sees of it
@@ -26,4 +27,5 @@ pub mod receive;
 pub mod reunion;
 pub mod send;
 pub mod signalling;
+pub mod signs;
 pub mod summary;

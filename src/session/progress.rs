@@ -37,6 +37,8 @@ pub struct Lanes {
     pub round: Duration,
     /// How often bytes were sent over another lane, too.
     pub again: u64,
+    /// Packets that the lanes themselves sent again.
+    pub repaired: u64,
     /// The largest packets that are sent, in bytes.
     pub mtu: u32,
 }

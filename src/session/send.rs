@@ -419,10 +419,11 @@ impl<'a> Sending<'a> {
     fn tell_progress(&mut self) {
         let Some(feed) = &self.feed else { return };
         let figures = feed.figures();
-        let Figures { sent, under_way, lanes: count, window, round, again, mtu, .. } = figures;
+        let Figures { sent, under_way, lanes: count, window, round, again, repaired, mtu, .. } =
+            figures;
         let done = (self.earlier + sent).saturating_sub(under_way) + self.machine.spared();
         if done > 0 {
-            let lanes = Some(Lanes { count, under_way, window, round, again, mtu });
+            let lanes = Some(Lanes { count, under_way, window, round, again, repaired, mtu });
             let progress = self.meter.measure(done, Instant::now());
             self.front.tell(Event::Progress(Progress {
                 limit: self.watch.limit,
