@@ -35,11 +35,12 @@ macro_rules! file {
 }
 
 /// Every file there is.
-pub(crate) static FILES: [File; 8] = [
+pub(crate) static FILES: [File; 9] = [
     file!("/", "index.html", "text/html; charset=utf-8"),
     file!("/app.js", "app.js", "text/javascript; charset=utf-8"),
     file!("/style.css", "style.css", "text/css; charset=utf-8"),
     file!("/worker.js", "worker.js", "text/javascript; charset=utf-8"),
+    file!("/keep.js", "keep.js", "text/javascript; charset=utf-8"),
     file!("/app.webmanifest", "app.webmanifest", "application/manifest+json"),
     file!("/icon.svg", "icon.svg", "image/svg+xml"),
     file!("/icon-192.png", "icon-192.png", "image/png"),

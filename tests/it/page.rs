@@ -4,6 +4,8 @@
 //! Each test ends with a look at what the browser complained of: a violation of the page's policy, or
 //! an error nobody caught, fails it. Screens are shot on the way, into `tests/web/screenshots`.
 
+mod resume;
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -97,6 +99,16 @@ impl Tab<'_> {
         self.click("#send");
         self.reaches("waiting");
         self.text("#code")
+    }
+
+    /// Waits until so much of a transfer is verified, from 0 to 1.
+    fn has(&mut self, share: f64) {
+        self.call("progress", json!(share));
+    }
+
+    /// What the page has stored in the browser, besides where files were to go.
+    fn stored(&mut self) -> Value {
+        self.call("stored", Value::Null)
     }
 
     fn failure(&mut self) -> String {

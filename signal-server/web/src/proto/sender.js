@@ -270,6 +270,7 @@ export class Sender {
 
   /** The receiver was started anew. */
   #forget() {
+    this.bytes = 0;
     this.stages = this.stages.map((stage) => (stage === "withdrawn" ? stage : "offered"));
     this.unsettled = this.stages.filter((stage) => stage === "offered").length;
   }
