@@ -5,6 +5,7 @@
 //! an error nobody caught, fails it. Screens are shot on the way, into `tests/web/screenshots`.
 
 mod resume;
+mod trouble;
 
 use std::{
     collections::BTreeMap,
@@ -46,6 +47,13 @@ impl Browser {
     fn open(&mut self, name: &'static str, url: &str) -> Tab<'_> {
         let mut tab = self.tab(name);
         tab.call("open", json!({ "url": url }));
+        tab
+    }
+
+    /// With a profile on the disk: what is private otherwise is in memory.
+    fn open_in_a_profile(&mut self, name: &'static str, url: &str) -> Tab<'_> {
+        let mut tab = self.tab(name);
+        tab.call("open", json!({ "url": url, "profile": true }));
         tab
     }
 
@@ -104,6 +112,11 @@ impl Tab<'_> {
     /// Waits until so much of a transfer is verified, from 0 to 1.
     fn has(&mut self, share: f64) {
         self.call("progress", json!(share));
+    }
+
+    /// The most memory that any tab has held, in bytes.
+    fn peak_memory(&mut self) -> u64 {
+        self.call("peakMemory", Value::Null).as_u64().unwrap()
     }
 
     /// What the page has stored in the browser, besides where files were to go.
