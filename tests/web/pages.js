@@ -230,7 +230,7 @@ const calls = {
   async opens({ page }, selector) {
     const [opened] = await Promise.all([page.context().waitForEvent("page"), page.click(selector)]);
     await opened.waitForLoadState();
-    return opened.evaluate(() => ({ type: document.contentType, origin }));
+    return opened.evaluate(() => ({ type: document.contentType }));
   },
 
   /** Clicks what begins a download, which is then under way. */

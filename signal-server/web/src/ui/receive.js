@@ -16,7 +16,7 @@ import { shown } from "../proto/name.js";
 import { Receiving, canGoOn } from "../session.js";
 import { Kept, canKeep, offerDigest } from "../store/kept.js";
 import { MOST_IN_MEMORY } from "../store/memory.js";
-import { PreviewStore, kindOf, typeOf } from "../store/preview.js";
+import { PreviewStore, needsEnd, typeOf } from "../store/preview.js";
 import { announce, button, heading, make, show } from "./dom.js";
 import { counted, size } from "./format.js";
 import { look } from "./look.js";
@@ -166,7 +166,7 @@ class Reception {
     this.progress = new Progress("receiving", `Receiving ${titleOf(entries)}`, isStream ? undefined : bytes, () => this.session.cancel());
     if (this.path) this.progress.over(this.path);
     if (preview) this.progress.add(look(preview));
-    this.session.accept(kept ?? store, preview !== undefined && kindOf(preview.type) !== "text", kept);
+    this.session.accept(kept ?? store, preview !== undefined && needsEnd(preview.type), kept);
   }
 
   /** Has what arrives kept until all of it is there, where the browser can do that. @param {Store} store @param {Place | undefined} place */
