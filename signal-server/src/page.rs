@@ -2,6 +2,7 @@
 //! that keep everything else out of it. Built from `web/`; see `web/README.md`. Used by `http`.
 
 use std::fmt::Write as _;
+use std::sync::LazyLock;
 
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use axum::http::uri::Authority;
@@ -17,6 +18,8 @@ pub(crate) struct File {
     name: &'static str,
     content_type: &'static str,
     contents: &'static [u8],
+    /// SHA-256 in hexadecimal digits, counted once.
+    digest: LazyLock<String>,
 }
 
 macro_rules! file {
@@ -26,16 +29,18 @@ macro_rules! file {
             name: $name,
             content_type: $content_type,
             contents: include_bytes!(concat!("../web/dist/", $name)),
+            digest: LazyLock::new(|| digest(include_bytes!(concat!("../web/dist/", $name)))),
         }
     };
 }
 
 /// Every file there is.
-pub(crate) const FILES: &[File] = &[
+pub(crate) static FILES: [File; 9] = [
     file!("/", "index.html", "text/html; charset=utf-8"),
     file!("/app.js", "app.js", "text/javascript; charset=utf-8"),
     file!("/style.css", "style.css", "text/css; charset=utf-8"),
     file!("/worker.js", "worker.js", "text/javascript; charset=utf-8"),
+    file!("/keep.js", "keep.js", "text/javascript; charset=utf-8"),
     file!("/app.webmanifest", "app.webmanifest", "application/manifest+json"),
     file!("/icon.svg", "icon.svg", "image/svg+xml"),
     file!("/icon-192.png", "icon-192.png", "image/png"),
@@ -47,19 +52,19 @@ pub(crate) const FILES: &[File] = &[
 pub fn page_hash() -> String {
     FILES.iter().fold(String::new(), |mut lines, file| {
         // Writing to a text cannot fail.
-        let _ = writeln!(lines, "{}  {}", file.digest(), file.name);
+        let _ = writeln!(lines, "{}  {}", *file.digest, file.name);
         lines
     })
 }
 
-impl File {
-    fn digest(&self) -> String {
-        HEXLOWER.encode(&Sha256::digest(self.contents))
-    }
+fn digest(contents: &[u8]) -> String {
+    HEXLOWER.encode(&Sha256::digest(contents))
+}
 
+impl File {
     /// The file, or that it is what the browser has. `host` is the name that the server was called.
     pub(crate) fn response(&self, headers: &HeaderMap, host: Option<&Authority>) -> Response {
-        let tag = format!("\"{}\"", self.digest());
+        let tag = format!("\"{}\"", *self.digest);
         let is_there =
             headers.get(IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes());
         let mut response = if is_there {
@@ -120,7 +125,7 @@ mod tests {
 
     #[test]
     fn the_page_loads_nothing_from_elsewhere() {
-        for file in FILES {
+        for file in &FILES {
             let text = String::from_utf8_lossy(file.contents);
             let is_code = !file.content_type.starts_with("image/");
             let outside = text.matches("https://").count() + text.matches("http://").count();
@@ -134,6 +139,8 @@ mod tests {
     fn the_hash_names_every_file() {
         let hash = page_hash();
         assert_eq!(hash.lines().count(), FILES.len());
-        assert!(hash.lines().all(|line| line.split_once("  ").is_some_and(|(d, _)| d.len() == 64)));
+        for (line, file) in hash.lines().zip(&FILES) {
+            assert_eq!(line, format!("{}  {}", digest(file.contents), file.name));
+        }
     }
 }

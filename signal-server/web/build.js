@@ -32,8 +32,8 @@ export async function page() {
     outdir: "dist",
   };
   const { outputFiles: app } = await build({ ...options, entryPoints: ["src/app.js", "src/style.css"] });
-  const { outputFiles: worker } = await build({ ...options, format: "iife", entryPoints: ["src/worker.js"] });
-  const files = new Map([...app, ...worker].map(({ path, contents }) => [path.split("/").pop(), Buffer.from(contents)]));
+  const { outputFiles: workers } = await build({ ...options, format: "iife", entryPoints: ["src/worker.js", "src/keep.js"] });
+  const files = new Map([...app, ...workers].map(({ path, contents }) => [path.split("/").pop(), Buffer.from(contents)]));
   for (const name of await readdir(new URL("static/", root))) files.set(name, await read(`static/${name}`));
   return files;
 }

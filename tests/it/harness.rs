@@ -506,6 +506,11 @@ impl Server {
         Self::listen("127.0.0.1:0", arguments, |start| start)
     }
 
+    /// One at another address than loopback.
+    pub(crate) fn start_at(listen: &str) -> Self {
+        Self::listen(listen, &[], |start| start)
+    }
+
     /// One in a network namespace, at an address of it.
     pub(crate) fn start_in(namespace: &str, listen: &str) -> Self {
         Self::listen(listen, &[], |start| start.in_namespace(namespace))

@@ -4,6 +4,10 @@
 //! Each test ends with a look at what the browser complained of: a violation of the page's policy, or
 //! an error nobody caught, fails it. Screens are shot on the way, into `tests/web/screenshots`.
 
+mod preview;
+mod resume;
+mod trouble;
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -44,6 +48,13 @@ impl Browser {
     fn open(&mut self, name: &'static str, url: &str) -> Tab<'_> {
         let mut tab = self.tab(name);
         tab.call("open", json!({ "url": url }));
+        tab
+    }
+
+    /// With a profile on the disk: what is private otherwise is in memory.
+    fn open_in_a_profile(&mut self, name: &'static str, url: &str) -> Tab<'_> {
+        let mut tab = self.tab(name);
+        tab.call("open", json!({ "url": url, "profile": true }));
         tab
     }
 
@@ -97,6 +108,21 @@ impl Tab<'_> {
         self.click("#send");
         self.reaches("waiting");
         self.text("#code")
+    }
+
+    /// Waits until so much of a transfer is verified, from 0 to 1.
+    fn has(&mut self, share: f64) {
+        self.call("progress", json!(share));
+    }
+
+    /// The most memory that any tab has held, in bytes.
+    fn peak_memory(&mut self) -> u64 {
+        self.call("peakMemory", Value::Null).as_u64().unwrap()
+    }
+
+    /// What the page has stored in the browser, besides where files were to go.
+    fn stored(&mut self) -> Value {
+        self.call("stored", Value::Null)
     }
 
     fn failure(&mut self) -> String {

@@ -4,8 +4,10 @@
 // would click.
 
 import { createHash } from "node:crypto";
-import { createReadStream } from "node:fs";
-import { mkdir } from "node:fs/promises";
+import { createReadStream, readFileSync, readdirSync } from "node:fs";
+import { mkdir, mkdtemp } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
@@ -22,12 +24,13 @@ function say(answer) {
   process.stdout.write(`${JSON.stringify(answer)}\n`);
 }
 
-const browser = await chromium.launch({
+const options = {
   executablePath,
   // Chromium's sandbox does not start as root.
   chromiumSandbox: process.getuid() !== 0,
   args: ["--disable-gpu", "--disable-quic", ...flags],
-});
+};
+const browser = await chromium.launch(options);
 
 const tabs = new Map();
 
@@ -35,9 +38,16 @@ const tabs = new Map();
 const isProblem = (message) =>
   message.type() === "error" && !message.text().startsWith("The Cross-Origin-Opener-Policy header has been ignored");
 
+/** A profile on the disk, which is another browser. */
+async function profile() {
+  const context = await chromium.launchPersistentContext(await mkdtemp(join(tmpdir(), "profile-")), { ...options, acceptDownloads: true });
+  lines.on("close", () => context.close());
+  return context;
+}
+
 /** A tab in a profile of its own, and all that goes wrong in it. */
-async function open({ tab, url, timezone }) {
-  const context = await browser.newContext({ acceptDownloads: true, timezoneId: timezone });
+async function open({ tab, url, timezone, profile: onDisk }) {
+  const context = onDisk ? await profile() : await browser.newContext({ acceptDownloads: true, timezoneId: timezone });
   const page = await context.newPage();
   const problems = [];
   page.on("pageerror", (error) => problems.push(error.message));
@@ -74,6 +84,12 @@ function rememberConnections() {
   };
 }
 
+/** The address may differ from that of the page in its fragment alone, which would load nothing. */
+async function anew(page, url) {
+  await page.evaluate((url) => history.replaceState(null, "", url), url);
+  await page.reload();
+}
+
 /** Waits until a screen is there; another that ends the transfer is an error at once. */
 async function state(page, wanted) {
   const reached = await page.waitForFunction(
@@ -84,7 +100,9 @@ async function state(page, wanted) {
     },
     wanted,
     { polling: 20 },
-  );
+  ).catch(async ({ message }) => {
+    throw new Error(`${message} ${await page.evaluate(() => `${document.body.dataset.state}: ${document.querySelector("main").innerText}`)}`);
+  });
   const value = await reached.jsonValue();
   if (value !== "there") throw new Error(value);
 }
@@ -101,6 +119,28 @@ async function shoot(page, name) {
     }
   }
   await page.setViewportSize(before);
+}
+
+/** The processes of tabs that came from this one. */
+function renderers() {
+  const parents = new Map();
+  for (const id of readdirSync("/proc").filter((name) => /^\d+$/.test(name))) {
+    try {
+      parents.set(id, readFileSync(`/proc/${id}/stat`, "utf8").split(") ").at(-1).split(" ")[1]);
+    } catch {
+      // It has ended meanwhile.
+    }
+  }
+  const isOurs = (id) => id === String(process.pid) || (parents.has(id) && isOurs(parents.get(id)));
+  return [...parents.keys()].filter((id) => isOurs(id) && fileOf(id, "cmdline").includes("--type=renderer"));
+}
+
+function fileOf(id, name) {
+  try {
+    return readFileSync(`/proc/${id}/${name}`, "utf8");
+  } catch {
+    return "";
+  }
 }
 
 async function digestOf(path) {
@@ -135,8 +175,11 @@ async function bare(count) {
 const calls = {
   bare: (_, count) => bare(count),
   goto: ({ page }, url) => page.goto(url).then(() => null),
-  reload: ({ page }) => page.reload().then(() => null),
+  /** Loads the page anew, with what it asks before it is left answered; at another address when there is one. */
+  reload: ({ page }, url) => (url ? anew(page, url) : page.reload()).then(() => null),
   state: ({ page }, wanted) => state(page, wanted),
+  /** Waits until a screen is there that comes after a failure. */
+  screen: ({ page }, wanted) => page.waitForSelector(`body[data-state=${wanted}]`).then(() => null),
   click: ({ page }, selector) => page.click(selector),
   type: ({ page }, { into, text }) => page.fill(into, text),
   press: ({ page }, key) => page.keyboard.press(key),
@@ -148,6 +191,31 @@ const calls = {
     return page.evaluate(() => document.body.dataset.failure);
   },
   problems: ({ problems }) => problems,
+
+  /** Waits until so much of a transfer is here, from 0 to 1. */
+  progress: async ({ page }, share) => {
+    const ended = await page.waitForFunction(
+      (share) => {
+        if (["failed", "done", "home"].includes(document.body.dataset.state)) return "over";
+        return document.querySelector("#progress")?.value >= share && "there";
+      },
+      share,
+      { polling: 20 },
+    );
+    if ((await ended.jsonValue()) !== "there") throw new Error("the transfer is not under way");
+  },
+
+  /** The most that any renderer has held, in bytes. */
+  peakMemory: () => Math.max(...renderers().map((id) => 1024 * (/VmHWM:\s*(\d+)/.exec(fileOf(id, "status"))?.[1] ?? 0))),
+
+  /** Whatever is stored for the page's origin: names of files and databases. */
+  stored: ({ page }) =>
+    page.evaluate(async () => {
+      const names = (await indexedDB.databases()).map(({ name }) => name);
+      for await (const name of (await navigator.storage.getDirectory()).keys()) names.push(name);
+      return [...names, ...Object.keys(localStorage), ...(await caches.keys())];
+    }),
+
   evaluate: ({ page }, script) => page.evaluate(script),
   shoot: ({ page }, name) => shoot(page, name),
   close: ({ page }) => page.context().close(),
@@ -158,9 +226,22 @@ const calls = {
     await chooser.setFiles(paths);
   },
 
+  /** Clicks what opens another tab, and says what that shows. */
+  async opens({ page }, selector) {
+    const [opened] = await Promise.all([page.context().waitForEvent("page"), page.click(selector)]);
+    await opened.waitForLoadState();
+    return opened.evaluate(() => ({ type: document.contentType }));
+  },
+
   /** Clicks what begins a download, which is then under way. */
   async download(tab, button) {
-    const [download] = await Promise.all([tab.page.waitForEvent("download"), tab.page.click(button)]);
+    const begun = tab.page.waitForEvent("download").then(
+      (download) => ({ download }),
+      async (error) => ({ error: `${error.message}: ${await tab.page.innerText("main")}` }),
+    );
+    await tab.page.click(button);
+    const { download, error } = await begun;
+    if (!download) throw new Error(error);
     tab.download = download;
     return download.suggestedFilename();
   },
@@ -223,7 +304,7 @@ async function answer({ call, argument }) {
   }
 }
 
-say({ value: browser.version() });
 const lines = createInterface({ input: process.stdin });
+say({ value: browser.version() });
 lines.on("close", () => browser.close());
 for await (const line of lines) say(await answer(JSON.parse(line)));

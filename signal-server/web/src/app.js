@@ -6,13 +6,15 @@
 import { isLan, parseCode, parseInvitation, reveal } from "./proto/code.js";
 import { Refused } from "./proto/wire.js";
 import { navigation, prepareDownloads } from "./store/download.js";
+import { Kept } from "./store/kept.js";
 import { button, byId, heading, make, show } from "./ui/dom.js";
+import { interrupted } from "./ui/kept.js";
 import { MAX_TEXT, Selection, ofInput, ofTransfer } from "./ui/pick.js";
-import { ready, receive } from "./ui/receive.js";
+import { goOn, ready, receive } from "./ui/receive.js";
 import { selected, sendText } from "./ui/send.js";
 
 /** States from which a dropped file, or another link, may begin something new. */
-const IDLE = ["home", "ready", "selected"];
+const IDLE = ["home", "ready", "selected", "kept"];
 
 /** @type {Record<string, string>} */
 const CODE_ERRORS = {
@@ -27,10 +29,20 @@ const CODE_ERRORS = {
 
 let selection = new Selection();
 
+/** What is offered to be gone on with. @type {Kept | undefined} */
+let before;
+
+/** Leaves it for another time, or another tab. */
+async function putAside() {
+  const kept = before;
+  before = undefined;
+  await kept?.leave();
+}
+
 function goHome() {
   history.replaceState(null, "", location.pathname);
   selection = new Selection();
-  home();
+  begin();
 }
 
 /** @param {string} [typed] @param {string} [problem] */
@@ -125,6 +137,7 @@ const pickFolder = () => pick({ webkitdirectory: true });
 /** @param {import("./ui/pick.js").Picked[]} picked */
 function add(picked) {
   if (picked.length === 0) return;
+  putAside();
   selection.add(picked);
   selected(selection, pickFiles, goHome);
 }
@@ -152,7 +165,7 @@ function watchPastes() {
     event.preventDefault();
     if (data.files.length > 0) return add(await ofTransfer(data));
     const text = data.getData("text/plain");
-    if (isCode(text)) return home(text);
+    if (isCode(text)) return putAside().then(() => home(text));
     if (text && new Blob([text]).size <= MAX_TEXT) offerText(text);
   });
 }
@@ -169,6 +182,7 @@ function isCode(text) {
 
 /** @param {string} text */
 function offerText(text) {
+  putAside();
   const shownText = make("textarea", { readonly: true, rows: 6, "aria-label": "What was pasted" });
   shownText.value = text;
   show(
@@ -185,9 +199,24 @@ function offerText(text) {
   );
 }
 
-/** A link with a code, or the start. */
-function begin() {
+/** A transfer that was interrupted, a link with a code, or the start. */
+async function begin() {
+  await putAside();
   const said = decodeURIComponent(location.hash.slice(1));
+  const nameplate = /^\d+/.exec(said)?.[0];
+  // Another code is for something else; that of the same transfer is used up.
+  const kept = await Kept.find(({ reunion }) => !said || (reunion !== undefined && reunion.nameplate === nameplate));
+  if (!kept) return linked(said);
+  before = kept;
+  const proceed = () => {
+    before = undefined;
+    goOn(kept, goHome);
+  };
+  interrupted(kept, proceed, () => putAside().then(() => linked(said)));
+}
+
+/** A link with a code, or the start. @param {string} said */
+function linked(said) {
   if (!said) return home();
   try {
     const code = parseCode(said);

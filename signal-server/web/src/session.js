@@ -6,15 +6,17 @@
  * @import { Bytes } from "./proto/bytes.js"
  * @import { Code } from "./proto/code.js"
  * @import { Entry, Offer } from "./proto/manifest.js"
+ * @import { Kept } from "./proto/claims.js"
  * @import { Store } from "./proto/receiver.js"
+ * @import { Reunion } from "./store/journal.js"
  * @import { Frame } from "./proto/frame.js"
- * @import { Keys, Role } from "./proto/keys.js"
+ * @import { Role } from "./proto/keys.js"
  * @import { Reason } from "./proto/reason.js"
  * @import { Path } from "./net/peer.js"
  * @import { Paired } from "./net/pairing.js"
  *
  * @typedef {object} Events
- * @property {(stage: "looking" | "checking" | "connecting" | "connected" | "reconnecting") => void} onStage
+ * @property {(stage: "looking" | "searching" | "checking" | "connecting" | "connected" | "reconnecting") => void} onStage
  * @property {(words: string[]) => void} onWords the sender's user wants to compare these
  * @property {(path: Path) => void} onPath
  * @property {(limit: { what?: string, end?: string }) => void} onLimited
@@ -26,9 +28,10 @@
 import { Failure, failureOf } from "./net/failure.js";
 import { Offered, claim } from "./net/pairing.js";
 import { Peer } from "./net/peer.js";
-import { PATIENCE, SENDER_GONE, meetAgain } from "./net/reunion.js";
+import { PATIENCE, SENDER_GONE, SERVER_AWAY, STARTED_ANEW, meetAgain } from "./net/reunion.js";
 import { pause } from "./net/socket.js";
 import { isLan } from "./proto/code.js";
+import { Keys } from "./proto/keys.js";
 import { Receiver } from "./proto/receiver.js";
 import { Sender } from "./proto/sender.js";
 
@@ -53,6 +56,10 @@ const REASONS = {
   "words-differ": "verification",
   "no-path": "no-path",
 };
+
+/** After what a receiver may go on another time, with the same sender or with one that was started anew. @param {Failure} failure */
+export const canGoOn = ({ kind, reason }) =>
+  reason ? reason === "interrupted" || reason === "no-path" : ["path-lost", "vanished", "no-path", "unreachable"].includes(kind);
 
 /** What both roles share. */
 class Session {
@@ -191,11 +198,12 @@ class Session {
     if (this.isOver) return;
     this.isOver = true;
     this.peer?.close(failure.reason ? undefined : (REASONS[failure.kind] ?? "other"));
-    this.stopped();
+    this.stopped(failure);
     this.events.onFailed(failure);
   }
 
-  stopped() {}
+  /** @param {Failure} _failure */
+  stopped(_failure) {}
 
   /** The user has enough. */
   cancel() {
@@ -226,15 +234,42 @@ export class Receiving extends Session {
     });
     /** @type {Store | undefined} */
     this.store = undefined;
+    this.nameplate = "";
+    /** What is unfinished is put away. @type {Promise<void>} */
+    this.cleared = Promise.resolve();
   }
 
   /** @param {Code} code */
   start(code) {
     return this.guard(async () => {
       this.isEmbedded = isLan(code.nameplate);
+      this.nameplate = code.nameplate;
       this.events.onStage("looking");
       await this.connect(await claim(this.url, code), true);
     });
+  }
+
+  /** Meets the sender of a transfer that was interrupted, in a page that was loaded anew. @param {Reunion} reunion */
+  resume(reunion) {
+    return this.guard(async () => {
+      this.isEmbedded = reunion.isEmbedded;
+      this.nameplate = reunion.nameplate;
+      this.events.onStage("searching");
+      const how = { patience: STARTED_ANEW, isEmbedded: reunion.isEmbedded };
+      try {
+        const keys = Keys.again(reunion.room, reunion.key);
+        await this.connect(await meetAgain(this.url, this.role, keys, how, () => this.isOver), false);
+      } catch (error) {
+        throw failureOf(error).detail === SERVER_AWAY ? new Failure("unreachable") : error;
+      }
+    });
+  }
+
+  /** How the sender is met again. @returns {Reunion | undefined} */
+  get reunion() {
+    if (!this.keys) return undefined;
+    const { url, nameplate, isEmbedded } = this;
+    return { url, nameplate, isEmbedded, room: this.keys.reconnectRoom, key: this.keys.reconnectKey };
   }
 
   /** @param {Peer} peer @param {boolean} isFirst */
@@ -249,19 +284,20 @@ export class Receiving extends Session {
     this.machine.frame(frame);
   }
 
-  /** The user wants it. @param {Store} store @param {boolean} endFirst */
-  accept(store, endFirst) {
+  /** The user wants it. @param {Store} store @param {boolean} endFirst @param {Kept} [kept] what is here from before */
+  accept(store, endFirst, kept) {
     this.store = store;
-    this.guard(async () => this.machine.accept(store, endFirst));
+    this.guard(async () => this.machine.accept(store, endFirst, kept));
   }
 
   decline() {
     this.fail(new Failure("declined"));
   }
 
-  stopped() {
+  /** @param {Failure} failure */
+  stopped(failure) {
     this.machine.isOver = true;
-    this.machine.order.then(() => this.store?.abort()).catch(() => {});
+    this.cleared = this.machine.order.then(() => this.store?.abort(canGoOn(failure))).catch(() => {});
   }
 
   #done() {

@@ -32,7 +32,7 @@ scope.addEventListener("message", ({ data, ports: [port] }) => {
 scope.addEventListener("fetch", (event) => {
   const path = new URL(event.request.url).pathname;
   const look = new URL("preview/", scope.registration.scope).pathname;
-  if (path.startsWith(look)) return event.respondWith(part(event.request, previews.get(path.slice(look.length))));
+  if (path.startsWith(look)) return event.respondWith(part(event.request, previews.get(path.slice(look.length).split("/")[0])));
   const start = new URL("download/", scope.registration.scope).pathname;
   if (!path.startsWith(start)) return;
   const [id] = path.slice(start.length).split("/");

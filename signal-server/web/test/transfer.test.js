@@ -9,6 +9,7 @@ import { Receiver } from "../src/proto/receiver.js";
 import { Sender } from "../src/proto/sender.js";
 
 const LONGEST = 65536;
+const CHUNK = 262_144;
 
 /** Bytes that do not repeat. */
 function bytes(length, seed) {
@@ -38,6 +39,7 @@ class Memory {
   async write(at, position, content) {
     assert(!this.finished.has(at) && !this.isClosed);
     this.files[at].set(content, position);
+    this.held?.push({ file: at, chunk: position / CHUNK, length: content.length, content });
   }
 
   async finish(at) {
@@ -58,20 +60,18 @@ class Memory {
 
 /** A sender and a receiver, and the wire between them. */
 class World {
-  constructor(entries, { confirmsEach = true, change = (frame) => frame } = {}) {
+  constructor(entries, { confirmsEach = true, change = (frame) => frame, progress = () => {} } = {}) {
     this.entries = entries;
     this.contents = entries.map(({ size }, at) => bytes(size, at + 7));
     this.change = change;
+    this.progress = progress;
     this.carried = 0;
     this.isUp = true;
     this.over = new Promise((resolve, reject) => Object.assign(this, { resolve, reject }));
-    this.receiver = new Receiver({
-      send: (frame) => this.#carry(frame, () => this.sender),
-      onOffer: () => this.receiver.accept((this.store = new Memory(entries, confirmsEach))),
-      onProgress: () => {},
-      onDone: () => (this.isReceived = true),
-      onFailed: (error) => this.reject(error),
-    });
+    this.confirmsEach = confirmsEach;
+    /** What any receiver has verified, as a log has it. */
+    this.held = [];
+    this.receiver = this.#receiver();
     this.sender = new Sender(
       entries,
       {
@@ -88,6 +88,20 @@ class World {
       },
       LONGEST,
     );
+  }
+
+  #receiver(kept) {
+    const receiver = new Receiver({
+      send: (frame) => receiver === this.receiver && this.#carry(frame, () => this.sender),
+      onOffer: () => {
+        this.store = Object.assign(new Memory(this.entries, this.confirmsEach), { held: this.held });
+        receiver.accept(this.store, false, kept);
+      },
+      onProgress: () => this.progress(),
+      onDone: () => (this.isReceived = true),
+      onFailed: (error) => this.reject(error),
+    });
+    return receiver;
   }
 
   #carry(frame, to) {
@@ -114,6 +128,26 @@ class World {
     await this.over;
     assert(this.isReceived);
     for (const [at, content] of this.contents.entries()) assert.deepEqual(this.store.files[at], content, `file ${at}`);
+  }
+
+  /** The receiver is gone, and another comes that has what was verified; `spoil` may change that. */
+  restart(spoil = () => {}) {
+    this.connection++;
+    this.receiver.isOver = true;
+    this.receiver.order.then(() => {
+      const held = this.held.splice(0);
+      held.forEach(spoil);
+      this.spared = held.reduce((sum, { length }) => sum + length, 0);
+      this.connection++;
+      const kept = {
+        held,
+        read: async ({ content }) => content,
+        restore: (file, position, content) => this.store.write(file, position, content),
+      };
+      this.sender.lost();
+      this.receiver = this.#receiver(kept);
+      this.receiver.reconnected();
+    });
   }
 
   /** What is on its way is lost; then there is another connection. */
@@ -153,6 +187,57 @@ for (let at = 0; at < 66; at++) {
     await world.run();
   });
 }
+
+const TOTAL = OFFER.reduce((sum, { size }) => sum + size, 0);
+
+for (const share of [0, 0.1, 0.2, 0.3, 0.5, 0.8]) {
+  test(`a receiver that is started anew with ${100 * share} % is sent only the rest`, async () => {
+    let [again, isAgain] = [0, false];
+    const world = new World(OFFER, {
+      change: (frame) => {
+        if (world.spared !== undefined && readFrame(frame).type === "data") again += readFrame(frame).records[0].bytes.length;
+        return frame;
+      },
+      progress: () => {
+        if (isAgain || world.receiver.bytes < share * TOTAL) return;
+        isAgain = true;
+        world.restart();
+      },
+    });
+    await world.run();
+    assert(world.spared >= share * TOTAL && world.spared > 0, `${world.spared}`);
+    assert.equal(again, TOTAL - world.spared);
+  });
+}
+
+for (let at = 0; at < 66; at += 3) {
+  test(`what is another at the sender comes again, after ${at} messages and a second loss`, async () => {
+    const world = new World(OFFER, {
+      change: (frame, carried) => {
+        const spoil = (held, index) => index % 2 === 0 && (held.content = held.content.map((byte) => byte ^ 1));
+        if (carried === at) world.restart(spoil);
+        if (carried === at + 3) world.cut();
+        return frame;
+      },
+    });
+    await world.run();
+  });
+}
+
+test("a claim that is answered with another hash and no bytes is refused", async () => {
+  const told = [];
+  let claimed;
+  const claim = new Promise((resolve) => (claimed = resolve));
+  const send = (frame) => (told.push(frame), frame.type === "claim" && claimed());
+  const receiver = new Receiver({ send, onOffer: () => {}, onProgress: () => {} });
+  receiver.frame({ type: "manifest", entries: [file(["a"], 10)] });
+  receiver.frame({ type: "manifest-end", entries: 1, bytes: 10 });
+  const kept = { held: [{ file: 0, chunk: 0, length: 10 }], read: async () => new Uint8Array(10) };
+  receiver.accept(new Memory([file(["a"], 10)], true), false, kept);
+  await claim;
+  assert.deepEqual(told.map(({ type }) => type), ["accept", "credit", "claim"]);
+  assert.throws(() => receiver.frame({ type: "hashes", hashes: [{ file: 0, chunk: 0, hash: new Uint8Array(32) }] }), /protocol/);
+});
 
 test("many chunks may wait for their hashes, but few for their bytes", () => {
   const entries = Array.from({ length: 200 }, (_, at) => file([`${at}`], 2));

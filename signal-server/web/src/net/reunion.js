@@ -17,8 +17,14 @@ import { Room, pause } from "./socket.js";
 export const PATIENCE = 600_000;
 export const SENDER_GONE = 10_000;
 
+/** The same for a receiver that was started anew. */
+export const STARTED_ANEW = 20_000;
+
 /** The same when the server, which is the sender's own process, is gone. */
 const EMBEDDED_GONE = 4_000;
+
+/** The detail of a failure when it was the server that did not answer. */
+export const SERVER_AWAY = "the server is away";
 
 /** How long the Greeting may take once the other end is here. */
 const GREETING = 15_000;
@@ -36,21 +42,24 @@ export async function meetAgain(url, role, keys, { patience, isEmbedded }, hasEn
   const start = performance.now();
   let deadline = start + patience;
   let time = FIRST_PAUSE;
+  let isAway = false;
   while (performance.now() < deadline && !hasEnded()) {
     try {
       const room = await Room.join(url, keys.reconnectRoomName(), role);
       time = FIRST_PAUSE;
+      isAway = false;
       const paired = await greet(room, role, keys, deadline, hasEnded);
       if (paired) return paired;
     } catch (error) {
       // A greeting that does not fit ends the attempt, and so does a server that is away.
-      const isAway = error instanceof Failure && error.kind === "unreachable";
+      isAway = error instanceof Failure && error.kind === "unreachable";
       if (isAway && isEmbedded) deadline = Math.min(deadline, start + EMBEDDED_GONE);
     }
     await pause(time);
     time = Math.min(1.5 * time, LONGEST_PAUSE);
   }
-  throw new Failure(deadline < start + PATIENCE ? "vanished" : "path-lost");
+  const detail = isAway ? SERVER_AWAY : undefined;
+  throw new Failure(deadline < start + PATIENCE ? "vanished" : "path-lost", { detail });
 }
 
 /** @param {Room} room @param {Role} role @param {Keys} keys @param {number} deadline @param {() => boolean} hasEnded */

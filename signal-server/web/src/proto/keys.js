@@ -11,7 +11,7 @@ import { hkdf } from "@noble/hashes/hkdf.js";
 import { hmac } from "@noble/hashes/hmac.js";
 import { sha256 } from "@noble/hashes/sha2.js";
 
-import { concat, equal, hex, utf8 } from "./bytes.js";
+import { concat, equal, hex, random, utf8 } from "./bytes.js";
 import { CRITICAL, Fields, Refused, array, field, join } from "./wire.js";
 import { WORDS } from "./words.js";
 
@@ -36,6 +36,14 @@ export class Keys {
     this.reconnectRoom = key("reconnect room");
     this.reconnectKey = key("reconnect key");
     this.verifier = key("verifier");
+  }
+
+  /** Those with which an end that was started anew meets the other. @param {Bytes} room @param {Bytes} key */
+  static again(room, key) {
+    const keys = new Keys(random(32), random(32));
+    keys.reconnectRoom = room;
+    keys.reconnectKey = key;
+    return keys;
   }
 
   /** What proves that an end has these keys. @param {Role} role */

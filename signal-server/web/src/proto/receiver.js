@@ -4,6 +4,7 @@
  * PROTOCOL.md, "A transfer". It outlives a connection.
  *
  * @import { Bytes } from "./bytes.js"
+ * @import { Held, Kept } from "./claims.js"
  * @import { Chunking } from "./digest.js"
  * @import { ChunkHash, Finished, Frame, Part, Range, Wanted } from "./frame.js"
  * @import { Entry } from "./manifest.js"
@@ -13,7 +14,7 @@
  * @property {(file: number) => Promise<void>} finish everything of a file is written: make it safe
  * @property {(file: number) => Promise<void>} discard a file will not come
  * @property {() => Promise<void>} close everything is finished
- * @property {() => Promise<void>} abort nothing of what is unfinished may stay under its name
+ * @property {(isToGoOn?: boolean) => Promise<void>} abort nothing of what is unfinished may stay under its name
  * @property {boolean} confirmsEach whether a file is safe once it is finished, or only all together are
  *
  * @typedef {object} Events
@@ -25,6 +26,7 @@
  */
 
 import { concat, equal } from "./bytes.js";
+import { Claims } from "./claims.js";
 import { hashChunk, tree } from "./digest.js";
 import { TO_THE_END } from "./frame.js";
 import { Offer, chunkingOf } from "./manifest.js";
@@ -86,6 +88,9 @@ export class Receiver {
     this.offer = new Offer();
     /** @type {Store | undefined} */
     this.store = undefined;
+    /** What is here from before. @type {Kept | undefined} */
+    this.kept = undefined;
+    this.claims = new Claims([]);
     /** @type {Map<number, Incoming>} */
     this.incoming = new Map();
     /** @type {("told" | "complete" | "confirmed" | "withdrawn")[]} */
@@ -162,21 +167,31 @@ export class Receiver {
    *
    * @param {Store} store @param {boolean} [endFirst] of a file that is looked at while it arrives: many
    *   have at their end what tells where everything is
+   * @param {Kept} [kept] what is here from before, and is claimed
    */
-  accept(store, endFirst = false) {
+  accept(store, endFirst = false, kept = undefined) {
     this.store = store;
+    this.kept = kept;
+    this.claims = new Claims(kept?.held.filter((held) => this.#isOffered(held)) ?? []);
     this.endFirst = endFirst;
     this.#tell({ type: "accept" });
     this.#grant();
     for (const [file, { kind }] of this.offer.entries.entries()) {
       if (kind === "directory") this.#complete(file);
     }
-    this.#want();
+    this.#goOn();
+  }
+
+  /** @param {Held} held */
+  #isOffered({ file, chunk, length }) {
+    const entry = this.offer.entries[file];
+    return entry?.kind === "file" && chunkingOf(entry).length(chunk) === length;
   }
 
   /** A new connection: what was under way on the old one is void. */
   reconnected() {
     this.#restart();
+    this.claims.restart();
     for (const incoming of this.incoming.values()) {
       incoming.arriving.clear();
       incoming.fin = undefined;
@@ -187,7 +202,29 @@ export class Receiver {
     this.#grant();
     const confirmed = this.stages.flatMap((stage, file) => (stage === "confirmed" ? [file] : []));
     this.#confirmed(confirmed);
-    this.#want();
+    this.#goOn();
+  }
+
+  /** Claims what is here from before; when all that is answered, wants the rest, so that it comes in order. */
+  #goOn() {
+    if (this.claims.isOver) this.#want();
+    else this.#claim();
+  }
+
+  async #claim() {
+    const { claims, connection } = this;
+    for (let held; (held = claims.next()); ) {
+      const { file, chunk } = held;
+      const hash = await this.kept?.read(held).then(hashChunk, () => undefined);
+      if (connection !== this.connection) return;
+      if (hash && this.stages[file] === "told") {
+        this.#incomingOf(file, this.offer.entries[file]);
+        claims.claimed(held, hash);
+        this.#tell({ type: "claim", hashes: [{ file, chunk, hash }] });
+      } else if (claims.drop(file, chunk) && claims.isOver) {
+        this.#want();
+      }
+    }
   }
 
   /** Wants everything that is not here. */
@@ -269,6 +306,8 @@ export class Receiver {
     if (this.stages[file] === "withdrawn") return;
     const incoming = this.incoming.get(file);
     const arriving = incoming?.arriving.get(chunk);
+    const claim = arriving ? undefined : this.claims.answered(file, chunk);
+    if (incoming && claim) return this.#restore(file, incoming, chunk, claim.held, equal(claim.hash, hash) ? claim.hash : undefined);
     const isWhole = arriving && (incoming?.isStream || arriving.filled === incoming?.chunking.length(chunk));
     if (!incoming || !arriving || !isWhole) throw violation("it sent a hash out of order");
     incoming.arriving.delete(chunk);
@@ -277,6 +316,36 @@ export class Receiver {
     if (arriving.filled < incoming.chunking.length(chunk)) this.open--;
     this.begun -= arriving.filled;
     this.#keep(file, incoming, chunk, arriving, hash);
+    // What was claimed is another at the sender.
+    if (this.claims.drop(file, chunk)) this.#goOn();
+  }
+
+  /**
+   * The sender has the same.
+   *
+   * @param {number} file @param {Incoming} incoming @param {number} chunk @param {Held} held @param {Bytes | undefined} hash
+   */
+  #restore(file, incoming, chunk, held, hash) {
+    if (!hash) throw violation("it sent a hash out of order");
+    incoming.busy.add(chunk);
+    this.#inOrder(async () => {
+      const bytes = await /** @type {Kept} */ (this.kept).read(held);
+      if (this.stages[file] === "told") await this.kept?.restore(file, incoming.chunking.start(chunk), bytes);
+      this.claims.written(held);
+      this.#verified(file, incoming, chunk, hash, held.length);
+      this.#goOn();
+    });
+  }
+
+  /** @param {number} file @param {Incoming} incoming @param {number} chunk @param {Bytes} hash @param {number} length */
+  #verified(file, incoming, chunk, hash, length) {
+    this.bytes += length;
+    incoming.busy.delete(chunk);
+    incoming.hashes[chunk] = hash.slice();
+    incoming.verified++;
+    this.#prefix(file, incoming);
+    this.events.onProgress();
+    this.#completeIfWhole(file, incoming);
   }
 
   /**
@@ -296,14 +365,8 @@ export class Receiver {
       this.held -= isLate ? 0 : filled;
       this.earlier -= isLate ? filled : 0;
       this.records -= isLate ? 0 : count;
-      this.bytes += filled;
-      incoming.busy.delete(chunk);
-      incoming.hashes[chunk] = hash.slice();
-      incoming.verified++;
-      this.#prefix(file, incoming);
       this.#grant();
-      this.events.onProgress();
-      this.#completeIfWhole(file, incoming);
+      this.#verified(file, incoming, chunk, hash, filled);
     });
   }
 
@@ -366,6 +429,10 @@ export class Receiver {
     }
     this.incoming.delete(file);
     this.unresolved--;
+    if (!this.claims.isOver) {
+      this.claims.forget(file);
+      this.#goOn();
+    }
     if (this.store) this.#inOrder(async () => this.store?.discard(file));
     this.#endIfResolved();
   }

@@ -31,6 +31,10 @@ import { Refused, bigEndian, u32s } from "./wire.js";
 const MAX_WAITING_WISHES = 262144;
 const MAX_WAITING_CLAIMS = 4096;
 
+/** Chunks that are read and hashed before their turn: how many, and when no more are begun, in bytes. */
+const MOST_AHEAD = 16;
+const BYTES_AHEAD = 2 * 1024 * 1024;
+
 /** Bytes of entries in one manifest frame; the longest entry is far shorter than what is left. */
 const MANIFEST_FILL = 56 * 1024;
 
@@ -270,24 +274,36 @@ export class Sender {
 
   /** The receiver was started anew. */
   #forget() {
+    this.bytes = 0;
     this.stages = this.stages.map((stage) => (stage === "withdrawn" ? stage : "offered"));
     this.unsettled = this.stages.filter((stage) => stage === "offered").length;
   }
 
-  /** Answers wishes and claims until everything is over; reads one chunk ahead of what it sends. */
+  /** Answers wishes and claims until everything is over; reads ahead of what it sends. */
   async #run() {
+    /** @type {{ size: number, loaded: Promise<Loaded> }[]} */
+    const ahead = [];
     try {
-      /** @type {Promise<Loaded> | undefined} */
-      let ahead;
       while (!this.isOver) {
-        const [job, connection] = [this.#next(), this.connection];
-        const loaded = await ahead;
-        ahead = job && this.#load(job, connection);
-        if (loaded) await this.#send(loaded);
-        else if (!loaded && !job) await this.bell.heard();
+        this.#readAhead(ahead);
+        const first = ahead.shift();
+        if (first) await this.#send(await first.loaded);
+        else await this.bell.heard();
       }
     } catch (error) {
       if (!this.isOver) this.events.onFailed(error);
+    }
+  }
+
+  /** @param {{ size: number, loaded: Promise<Loaded> }[]} ahead */
+  #readAhead(ahead) {
+    let bytes = ahead.reduce((sum, { size }) => sum + size, 0);
+    while (ahead.length < MOST_AHEAD && bytes < BYTES_AHEAD) {
+      const job = this.#next();
+      if (!job) return;
+      const size = job.chunk < 0 ? 0 : (this.outgoing.get(job.file)?.chunking.length(job.chunk) ?? 0);
+      ahead.push({ size, loaded: this.#load(job, this.connection) });
+      bytes += size;
     }
   }
 

@@ -28,15 +28,15 @@ export async function fileOutput(handle) {
 
 /** @implements {Store} */
 export class FolderStore {
-  /** @param {Entry[]} entries @param {FileSystemDirectoryHandle} root */
-  constructor(entries, root) {
+  /** @param {Entry[]} entries @param {FileSystemDirectoryHandle} root @param {Map<string, string>} items names from before */
+  constructor(entries, root, items) {
     this.entries = entries;
     this.root = root;
     this.confirmsEach = true;
     /** @type {Map<string, Promise<FileSystemDirectoryHandle>>} */
     this.folders = new Map();
-    /** What each item is called here. @type {Map<string, string>} */
-    this.items = new Map();
+    /** What each item is called here. */
+    this.items = new Map(items);
     /** @type {Map<number, FileSystemWritableFileStream>} */
     this.open = new Map();
   }
@@ -44,7 +44,7 @@ export class FolderStore {
   /** Names for everything that was offered: none that is there already. */
   async prepare() {
     for (const { path, kind } of this.entries) {
-      if (path.length === 1) this.items.set(path[0], await this.#freeName(portable(path[0]), kind === "directory"));
+      if (path.length === 1 && !this.items.has(path[0])) this.items.set(path[0], await this.#freeName(portable(path[0]), kind === "directory"));
     }
   }
 

@@ -5,7 +5,7 @@
  * @import { Bytes } from "../proto/bytes.js"
  * @import { Entry } from "../proto/manifest.js"
  * @import { Store } from "../proto/receiver.js"
- * @typedef {"video" | "audio" | "image" | "text"} Kind
+ * @typedef {"video" | "audio" | "image" | "text" | "pdf"} Kind
  */
 
 import { concat, hex, random } from "../proto/bytes.js";
@@ -30,6 +30,7 @@ const TYPES = new Map([
   ["gif", "image/gif"],
   ["webp", "image/webp"],
   ["avif", "image/avif"],
+  ["pdf", "application/pdf"],
   ["txt", "text/plain"],
   ["md", "text/plain"],
   ["log", "text/plain"],
@@ -55,7 +56,10 @@ export function typeOf(entries) {
 }
 
 /** @param {string} type */
-export const kindOf = (type) => /** @type {Kind} */ (type.split("/")[0]);
+export const kindOf = (type) => /** @type {Kind} */ (type === "application/pdf" ? "pdf" : type.split("/")[0]);
+
+/** Whether what is at the end is needed first: many files have there what tells where everything is. @param {string} type */
+export const needsEnd = (type) => ["video", "audio"].includes(kindOf(type));
 
 /** Passes everything on, and keeps it. @implements {Store} */
 export class PreviewStore {
@@ -114,7 +118,7 @@ export class PreviewStore {
     return concat(parts);
   }
 
-  /** An address at which the browser finds it. */
+  /** An address at which the browser finds it, ending in its name. */
   async url() {
     const registration = await navigator.serviceWorker.ready;
     const { port1, port2 } = new MessageChannel();
@@ -123,7 +127,8 @@ export class PreviewStore {
     const { type, size } = this;
     registration.active?.postMessage({ type: "preview", id, contentType: type, size }, [port2]);
     this.timer = setInterval(() => registration.active?.postMessage({ type: "alive" }), KEEP_ALIVE);
-    return new URL(`preview/${id}`, registration.scope).href;
+    const [name] = this.entry.path;
+    return new URL(`preview/${id}/${encodeURIComponent(name)}`, registration.scope).href;
   }
 
   /** @param {MessagePort} port @param {{ request: number, start: number, most: number }} asked */

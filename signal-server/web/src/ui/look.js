@@ -13,12 +13,20 @@ const LABELS = { video: "Watch while it arrives", audio: "Listen while it arrive
 export function look(store) {
   const place = make("div", { id: "preview", class: "preview" });
   const kind = kindOf(store.type);
+  if (kind === "pdf") {
+    store.url().then((href) => place.append(inTab(href)));
+    return place;
+  }
   const begin = async () => {
     place.replaceChildren(kind === "text" ? await text(store) : await media(kind, store));
   };
   place.append(button(LABELS[kind], begin, { id: "look", class: "secondary" }));
   return place;
 }
+
+/** Browsers show a PDF outside of any page. @param {string} href */
+const inTab = (href) =>
+  make("a", { id: "look", class: "secondary", href, target: "_blank", rel: "noopener" }, "Open it in a new tab");
 
 /** @param {PreviewStore} store */
 async function text(store) {

@@ -3,23 +3,24 @@
  *
  * @import { Code } from "../proto/code.js"
  * @import { Entry, Offer } from "../proto/manifest.js"
+ * @import { BlobOutput } from "../store/memory.js"
  * @import { Store } from "../proto/receiver.js"
- * @typedef {{ label: string, open: () => Promise<{ store: Store, blob?: BlobOutput }> }} Destination
+ * @import { Place } from "../store/journal.js"
+ * @import { Destination } from "./places.js"
  */
 
 import { Failure, failureOf } from "../net/failure.js";
 import { serverOf } from "../net/socket.js";
 import { reveal } from "../proto/code.js";
 import { shown } from "../proto/name.js";
-import { Receiving } from "../session.js";
-import { DownloadOutput, canDownload } from "../store/download.js";
-import { FolderStore, fileOutput } from "../store/folder.js";
-import { BlobOutput, MOST_IN_MEMORY } from "../store/memory.js";
-import { PreviewStore, kindOf, typeOf } from "../store/preview.js";
-import { SequenceStore, isSingle } from "../store/sequence.js";
+import { Receiving, canGoOn } from "../session.js";
+import { Kept, canKeep, offerDigest } from "../store/kept.js";
+import { MOST_IN_MEMORY } from "../store/memory.js";
+import { PreviewStore, needsEnd, typeOf } from "../store/preview.js";
 import { announce, button, heading, make, show } from "./dom.js";
 import { counted, size } from "./format.js";
 import { look } from "./look.js";
+import { destinations, fileName, into } from "./places.js";
 import { Progress } from "./progress.js";
 import { failed, stage } from "./screens.js";
 
@@ -47,17 +48,28 @@ export function ready(code, goHome) {
 export function receive(code, goHome) {
   // The code is used up from here on: a reload must not try it again.
   history.replaceState(null, "", location.pathname);
-  new Reception(code, goHome);
+  new Reception(goHome, undefined).session.start(code);
+}
+
+/** Goes on with what was interrupted, with the same sender. @param {Kept} kept @param {() => void} goHome */
+export function goOn(kept, goHome) {
+  const { reunion } = kept.row;
+  if (reunion) new Reception(goHome, kept).session.resume(reunion);
 }
 
 /** One transfer, as its receiver sees it. */
 class Reception {
-  /** @param {Code} code @param {() => void} goHome */
-  constructor(code, goHome) {
+  /** @param {() => void} goHome @param {Kept | undefined} kept what is gone on with */
+  constructor(goHome, kept) {
+    this.kept = kept;
+    this.isAccepted = false;
     /** @type {PreviewStore | undefined} */
     this.preview = undefined;
-    this.goHome = () => {
+    /** What is unfinished is put away. @type {Promise<void>} */
+    this.put = Promise.resolve();
+    this.goHome = async () => {
       this.preview?.forget();
+      await this.put;
       goHome();
     };
     /** @type {Progress | undefined} */
@@ -80,21 +92,33 @@ class Reception {
       },
       onLimited: (limit) => this.progress?.limitedBy(limit),
       onProgress: (bytes) => this.progress?.moved(bytes),
-      onOffer: (offer) => this.#ask(offer),
+      onOffer: (offer) => this.#offered(offer),
       onDone: ({ withdrawn }) => this.#done(withdrawn),
       onFailed: (failure) => this.#failed(failure),
     });
-    this.session.start(code);
   }
 
   get offer() {
     return this.session.machine.offer;
   }
 
+  /** What was accepted before is not asked for again. @param {Offer} offer */
+  async #offered(offer) {
+    const { kept } = this;
+    const isKeepable = canKeep() && ["file", "directory"].includes(offer.entries[0].kind);
+    const digest = isKeepable ? offerDigest(offer.entries) : "";
+    if (kept?.row.offer === digest) return this.#accept(() => into(kept.row.place, offer.entries));
+    await kept?.leave();
+    // A sender that was started anew may offer the same.
+    this.kept = isKeepable ? await Kept.find((row) => row.offer === digest) : undefined;
+    if (!this.session.isOver) this.#ask(offer);
+    else await this.kept?.leave();
+  }
+
   /** @param {Offer} offer */
   #ask(offer) {
     const { entries } = offer;
-    const places = destinations(offer);
+    const places = destinations(offer, this.kept?.row.place);
     const title = titleOf(entries);
     const actions = places.map(({ label, open }, index) =>
       button(label, () => this.#accept(open), { id: index === 0 ? "accept" : `accept-${index}`, class: index === 0 ? "primary" : "secondary" }),
@@ -107,6 +131,7 @@ class Reception {
       entries[0].kind === "text" ? undefined : list(entries),
       places.length === 0 ? make("p", { class: "warning", id: "too-large" }, tooLarge()) : undefined,
       isSecureContext ? undefined : plainHttp(),
+      this.kept && make("p", { id: "held" }, `You have ${size(this.kept.bytes)} of it from before: only the rest is sent.`),
       this.words && make("p", { class: "fine" }, `Compared words: ${this.words.join(" ")}`),
       make("div", { class: "actions" }, ...actions, button("Decline", () => this.#decline(), { id: "decline", class: "quiet" })),
     );
@@ -127,16 +152,37 @@ class Reception {
       if (error instanceof DOMException && error.name === "AbortError") return;
       return this.session.fail(error instanceof Failure ? error : new Failure("disk", { detail: String(error) }));
     }
+    if (this.session.isOver) return opened.store.abort();
+    this.isAccepted = true;
     this.blob = opened.blob;
     const { entries, bytes } = this.offer;
     const type = typeOf(entries);
     const preview = type ? new PreviewStore(opened.store, entries[0], type) : undefined;
     this.preview = preview;
+    const store = preview ?? opened.store;
+    const kept = await this.#keep(store, opened.place);
+    if (this.session.isOver) return (kept ?? store).abort();
     const isStream = entries[0].kind === "stream";
     this.progress = new Progress("receiving", `Receiving ${titleOf(entries)}`, isStream ? undefined : bytes, () => this.session.cancel());
     if (this.path) this.progress.over(this.path);
     if (preview) this.progress.add(look(preview));
-    this.session.accept(preview ?? opened.store, preview !== undefined && kindOf(preview.type) !== "text");
+    this.session.accept(kept ?? store, preview !== undefined && needsEnd(preview.type), kept);
+  }
+
+  /** Has what arrives kept until all of it is there, where the browser can do that. @param {Store} store @param {Place | undefined} place */
+  async #keep(store, place) {
+    const { entries, bytes } = this.offer;
+    const { reunion } = this.session;
+    if (!place || !canKeep() || entries[0].kind === "stream") return undefined;
+    try {
+      this.kept ??= await Kept.begin({ offer: offerDigest(entries), title: titleOf(entries), bytes, place, reunion });
+      await this.kept.into(store, entries, { place, reunion });
+    } catch (error) {
+      // As in a private window of some browsers.
+      console.info("p2pshare: nothing is kept:", String(error));
+      this.kept = undefined;
+    }
+    return this.kept;
   }
 
   /** @param {number} withdrawn */
@@ -172,8 +218,21 @@ class Reception {
   /** @param {Failure} failure */
   #failed(failure) {
     this.progress?.end();
-    if (failure.kind === "declined" && !failure.reason) return this.goHome();
-    failed(failureOf(failure), this.goHome);
+    const isOwnWish = !failure.reason && (failure.kind === "declined" || failure.kind === "interrupted");
+    this.put = this.#putAway(failure, isOwnWish).catch(() => {});
+    if (isOwnWish && (failure.kind === "declined" || (this.kept && !this.isAccepted))) {
+      this.goHome();
+      return;
+    }
+    failed(failureOf(failure), this.goHome, this.kept && !this.kept.isForgotten && canGoOn(failure));
+  }
+
+  /** @param {Failure} failure @param {boolean} isOwnWish */
+  async #putAway(failure, isOwnWish) {
+    if (this.isAccepted) await this.session.cleared;
+    // Whoever stops the search for the sender, or has no network, may try again.
+    else if (isOwnWish || failure.kind === "unreachable") await this.kept?.leave();
+    else await this.kept?.abort(canGoOn(failure));
   }
 }
 
@@ -213,13 +272,6 @@ function list(entries) {
   return make("ul", { class: "files", id: "files", tabindex: 0, "aria-label": "What is offered" }, ...items, rest > 0 && make("li", {}, `and ${counted(rest, "more file", "more files")}`));
 }
 
-/** What the file, or the archive, is called. @param {Entry[]} entries */
-function fileName(entries) {
-  if (isSingle(entries)) return entries[0].kind === "stream" ? "stream" : entries[0].path[0];
-  const items = entries.filter(({ path }) => path.length === 1);
-  return items.length === 1 ? `${items[0].path[0]}.zip` : "files.zip";
-}
-
 const tooLarge = () =>
   `Over plain HTTP your browser can only hold files in memory, and this page takes ${size(MOST_IN_MEMORY)} that way. Use p2pshare in a terminal, or ask for a server with https.`;
 
@@ -229,56 +281,3 @@ const plainHttp = () =>
     { class: "warning", id: "plain-http" },
     `This page came over plain HTTP: somebody in your network could have altered it. Files are held in memory until you save them, up to ${size(MOST_IN_MEMORY)}. For more, or to be sure, use p2pshare in a terminal.`,
   );
-
-/** Where the files can go in this browser, the best first. @param {Offer} offer @returns {Destination[]} */
-function destinations({ entries, bytes }) {
-  if (entries[0].kind === "text") return [memory(entries, "Show it")];
-  const places = [];
-  if (isSingle(entries)) {
-    if ("showSaveFilePicker" in window) places.push(saveAs(entries));
-  } else if ("showDirectoryPicker" in window) {
-    places.push(folder(entries));
-  }
-  if (canDownload()) places.push(download(entries, bytes));
-  else if (places.length === 0 && bytes <= MOST_IN_MEMORY) places.push(memory(entries, "Accept"));
-  return places;
-}
-
-/** @param {Entry[]} entries @returns {Destination} */
-const saveAs = (entries) => ({
-  label: "Save as…",
-  async open() {
-    const handle = await /** @type {any} */ (window).showSaveFilePicker({ suggestedName: fileName(entries) });
-    return { store: new SequenceStore(entries, await fileOutput(handle)) };
-  },
-});
-
-/** @param {Entry[]} entries @returns {Destination} */
-const folder = (entries) => ({
-  label: "Save into a folder…",
-  async open() {
-    const root = await /** @type {any} */ (window).showDirectoryPicker({ mode: "readwrite", id: "p2pshare" });
-    const store = new FolderStore(entries, root);
-    await store.prepare();
-    return { store };
-  },
-});
-
-/** @param {Entry[]} entries @param {number} bytes @returns {Destination} */
-const download = (entries, bytes) => ({
-  label: isSingle(entries) ? "Download" : "Download as a zip",
-  async open() {
-    const isKnown = isSingle(entries) && entries[0].kind !== "stream";
-    const output = await DownloadOutput.begin(fileName(entries), isKnown ? bytes : undefined);
-    return { store: new SequenceStore(entries, output) };
-  },
-});
-
-/** @param {Entry[]} entries @param {string} label @returns {Destination} */
-const memory = (entries, label) => ({
-  label,
-  async open() {
-    const blob = new BlobOutput();
-    return { store: new SequenceStore(entries, blob), blob };
-  },
-});

@@ -37,14 +37,15 @@ export function compare(words, answer) {
   );
 }
 
-/** @param {Failure} failure @param {() => void} goHome */
-export function failed(failure, goHome) {
+/** @param {Failure} failure @param {() => void} goHome @param {boolean} [isKept] whether what arrived can be gone on with */
+export function failed(failure, goHome, isKept = false) {
   const [what, advice] = explain(failure);
   show(
     "failed",
     `${what} ${advice}`,
     heading(what),
     make("p", { id: "advice" }, advice),
+    isKept && make("p", { id: "kept" }, "What arrived is kept in this browser for a day: only the rest is sent then."),
     make("div", { class: "actions" }, button("Start again", goHome, { id: "again", class: "primary" })),
   );
   document.body.dataset.failure = failure.reason ?? failure.kind;

@@ -85,6 +85,7 @@ export function limited({ what, end }) {
 /** @type {Record<string, string>} */
 export const STAGES = {
   looking: "Looking for the sender",
+  searching: "Looking for the same sender",
   checking: "Checking the code",
   connecting: "Connecting the two devices",
   connected: "Connected",
