@@ -28,8 +28,8 @@ use crate::{
     },
 };
 
-/// What a new lane may have under way.
-const START: u64 = 128 * 1024;
+/// What a new lane may have under way: SCTP's slow start lets four packets leave.
+const START: u64 = 16 * 1024;
 
 /// The most bytes that a lane may have under way.
 const MOST_UNDER_WAY: u64 = 2 * 1024 * 1024;

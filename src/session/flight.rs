@@ -179,12 +179,11 @@ impl Flight {
         self.window == self.most
     }
 
-    /// How many bytes a second may leave, once the line is known a little: what was held up for a
-    /// moment must not leave all at once.
+    /// How many bytes a second may leave, once the line is known: what was held up for a moment must
+    /// not leave all at once. Before that SCTP's slow start sees to it.
     #[must_use]
     pub fn pace(&self) -> Option<u64> {
-        let rate = Some(self.rate()).filter(|rate| *rate > 0)?;
-        Some(rate + if self.is_steady() { rate / 4 } else { rate / 2 })
+        self.is_steady().then(|| self.rate() + self.rate() / 4)
     }
 
     /// How many bytes are to leave at once, as one message.

@@ -22,8 +22,10 @@ const OWN: usize = 1;
 const FEW: usize = 2;
 const MOST: usize = 3;
 
-/// A line as short as this is within a machine or a room.
+/// A line as short as this is within a machine or a room. On one as long as that SCTP's slow start,
+/// which adds a packet for each acknowledgement, takes seconds: it is given all lanes at once.
 const SHORT: Duration = Duration::from_millis(5);
+const FAR: Duration = Duration::from_millis(40);
 
 /// Less than this is sent too soon over a short line for a further lane to be of use; on a slow line
 /// an eighth of it is not.
@@ -134,7 +136,9 @@ impl Growth {
         self.phase = match self.phase {
             Phase::Start(_) if self.connections != Connections::Auto => Phase::Fixed,
             Phase::Start(None) if delivered > 0 => Phase::Start(Some(now)),
-            Phase::Start(Some(_)) if seen.ready && seen.is_long() => self.go_to(FEW, now),
+            Phase::Start(Some(_)) if seen.ready && seen.is_long() => {
+                self.go_to(if seen.round < FAR { FEW } else { MOST }, now)
+            }
             Phase::Start(Some(start)) => {
                 let worth_it = if since(start) >= SLOW { WORTH_IT / 8 } else { WORTH_IT };
                 if delivered >= worth_it { self.go_to(OWN, now) } else { self.phase }
@@ -228,7 +232,7 @@ mod tests {
     use super::*;
 
     fn seen(delivered: u64, open: usize) -> Seen {
-        let round = Duration::from_millis(50);
+        let round = Duration::from_millis(20);
         Seen { delivered, ready: true, open, steady: true, round, reason: None }
     }
 
@@ -262,6 +266,12 @@ mod tests {
         let in_all = |most: u64| move |lanes: usize| (lanes as u64 * 5_000_000).min(most);
         assert_eq!(grown(in_all(u64::MAX), |seen| seen, 20).wanted(), 16);
         assert_eq!(grown(in_all(20_000_000), |seen| seen, 10).wanted(), 4);
+    }
+
+    #[test]
+    fn a_line_across_an_ocean_has_all_lanes_at_once() {
+        let far = |seen| Seen { round: Duration::from_millis(100), ..seen };
+        assert_eq!(grown(|_| 10_000_000, far, 1).wanted(), 16);
     }
 
     #[test]

@@ -3,8 +3,8 @@
 //! the first connection has found.
 //!
 //! They are also how the path's MTU is found out: a lane that assumes one comes up only if its first
-//! message, which fills a packet, arrives. Each that does not is followed by one that assumes less,
-//! down to what every path carries.
+//! message, which fills a packet, arrives. One at a time tries that. If it does not come up it is
+//! followed by one that assumes less; lanes that are opened meanwhile assume what every path carries.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -75,7 +75,9 @@ pub(super) struct Lanes {
     wanted: usize,
     /// What is assumed of the path.
     mtu: u32,
-    /// Whether a lane has come up that assumed it.
+    /// The lane that tries it.
+    probe: Option<u32>,
+    /// Whether one has come up that assumed it.
     proven: bool,
     failures: u32,
     tell: mpsc::UnboundedSender<News>,
@@ -130,6 +132,7 @@ impl Lanes {
             used: HashSet::new(),
             wanted: 0,
             mtu,
+            probe: None,
             proven: false,
             failures: 0,
             tell,
@@ -137,12 +140,10 @@ impl Lanes {
         }
     }
 
-    /// Opens lanes until there are so many, if that can be done. Before the path's MTU is known
-    /// one is tried at a time.
+    /// Opens lanes until there are so many, if that can be done.
     pub(super) fn want(&mut self, count: usize) {
         self.wanted = count.min(self.most);
-        let at_once = if self.proven { self.wanted } else { self.wanted.min(1) };
-        while self.tasks.len() < at_once && self.failures < FAILURES {
+        while self.tasks.len() < self.wanted && self.failures < FAILURES {
             let lane = self.next;
             self.next = lane.saturating_add(1);
             self.start(lane);
@@ -173,15 +174,16 @@ impl Lanes {
         let (signals, said) = mpsc::unbounded_channel();
         self.tasks.insert(lane, Task { signals, open: false });
         let voice = Voice { lane, signals: said, tell: self.tell.clone() };
+        let may_probe = self.role == Role::Sender && !self.proven && self.mtu > SAFE_MTU;
+        let probes = *self.probe.get_or_insert(lane) == lane && may_probe;
         let plan = Plan {
             role: self.role,
             keys: self.keys.clone(),
             lanes: [(lane, DATA)],
-            mtu: self.mtu,
+            mtu: if self.proven || probes { self.mtu } else { SAFE_MTU },
             words: false,
         };
         let (network, servers) = (self.network.clone(), self.servers.clone());
-        let probes = self.role == Role::Sender && !self.proven && self.mtu > SAFE_MTU;
         let patience = if probes { PROBE_PATIENCE } else { PATIENCE };
         tokio::spawn(run(plan, voice, network, servers, patience));
     }
@@ -193,25 +195,25 @@ impl Lanes {
             News::Say(..) => {}
             News::Open(lane, _) => {
                 self.tasks.get_mut(lane).into_iter().for_each(|task| task.open = true);
-                self.proven = true;
+                self.proven |= self.probe == Some(*lane);
                 self.failures = 0;
-                self.want(self.wanted);
             }
             News::Gone(lane) => {
                 let was_open = self.tasks.remove(lane).is_none_or(|task| task.open);
                 if self.role == Role::Sender && !was_open {
-                    self.failed();
+                    self.failed(*lane);
                 }
             }
         }
         news
     }
 
-    fn failed(&mut self) {
-        if self.proven || self.mtu == SAFE_MTU {
-            self.failures += 1;
-        } else {
+    fn failed(&mut self, lane: u32) {
+        if self.probe == Some(lane) && !self.proven && self.mtu > SAFE_MTU {
             self.mtu = if self.mtu > ETHERNET_MTU { ETHERNET_MTU } else { SAFE_MTU };
+            self.probe = None;
+        } else {
+            self.failures += 1;
         }
         self.want(self.wanted);
     }

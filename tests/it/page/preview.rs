@@ -1,6 +1,6 @@
 //! What can be looked at outside of the page: documents, which must not become part of it.
 
-use std::fs;
+use std::{fmt::Write, fs};
 
 use serde_json::{Value, json};
 
@@ -21,12 +21,12 @@ fn document() -> Vec<u8> {
     let mut text = "%PDF-1.4\n".to_owned();
     let mut places = String::new();
     for (at, object) in objects.iter().enumerate() {
-        places += &format!("{:010} 00000 n \n", text.len());
-        text += &format!("{} 0 obj\n{object}\nendobj\n", at + 1);
+        writeln!(places, "{:010} 00000 n ", text.len()).unwrap();
+        writeln!(text, "{} 0 obj\n{object}\nendobj", at + 1).unwrap();
     }
     let table = text.len();
-    text += &format!("xref\n0 6\n0000000000 65535 f \n{places}");
-    text += &format!("trailer<</Size 6/Root 1 0 R>>\nstartxref\n{table}\n%%EOF\n");
+    write!(text, "xref\n0 6\n0000000000 65535 f \n{places}").unwrap();
+    writeln!(text, "trailer<</Size 6/Root 1 0 R>>\nstartxref\n{table}\n%%EOF").unwrap();
     text.into_bytes()
 }
 
