@@ -428,6 +428,12 @@ impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if thread::panicking() {
+            while let Ok(line) = self.lines.recv() {
+                self.keep(line);
+            }
+            eprintln!("a process said, out {:#?}, err {:#?}", self.stdout, self.stderr);
+        }
     }
 }
 
