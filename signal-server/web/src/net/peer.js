@@ -44,8 +44,6 @@ export class Peer {
     this.connection = open(iceServers);
     /** @type {Map<number, RTCDataChannel>} */
     this.channels = new Map();
-    /** Lanes on which this end has greeted. @type {Set<number>} */
-    this.greeted = new Set();
     /** Lanes on which the peer has. @type {Set<number>} */
     this.bound = new Set();
     /** @type {Description | undefined} */
@@ -173,7 +171,9 @@ export class Peer {
     this.channels.set(lane, channel);
     channel.binaryType = "arraybuffer";
     channel.bufferedAmountLowThreshold = QUEUE / 4;
-    channel.onopen = () => this.#try(() => this.#greet(lane));
+    // What a receiver sends at once on a channel that it was just told of is lost now and then: it
+    // greets when it has been greeted.
+    if (this.role === "sender") channel.onopen = () => this.#try(() => this.#greet(lane));
     channel.onclose = () => this.#end(this.#isUp ? undefined : new Failure("no-path"));
     /** Messages wait for each other: checking the first takes a moment. */
     let order = Promise.resolve();
@@ -181,7 +181,6 @@ export class Peer {
       if (this.bound.has(lane)) this.#try(() => this.#arrived(lane, data));
       else order = order.then(() => this.#try(() => this.#early(lane, data)));
     };
-    if (channel.readyState === "open") this.#try(() => this.#greet(lane));
   }
 
   /** Ends the connection with whatever is thrown. @param {() => unknown} act */
@@ -208,9 +207,6 @@ export class Peer {
 
   /** @param {number} lane */
   async #greet(lane) {
-    // A channel that is told of may be open already, and say so again.
-    if (this.greeted.has(lane)) return;
-    this.greeted.add(lane);
     const binding = await this.#binding();
     this.channels.get(lane)?.send(writeFrame(binding.hello(this.role, lane, random(16), false)));
   }
@@ -222,6 +218,7 @@ export class Peer {
     if (hello?.type !== "hello") throw new Failure("tampered");
     (await this.#binding()).check(peerOf(this.role), lane, hello);
     this.wantsWords ||= hello.verify;
+    if (this.role === "receiver") await this.#greet(lane);
     this.bound.add(lane);
     if (this.#isUp) this.ready.resolve();
   }
