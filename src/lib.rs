@@ -78,8 +78,8 @@
 //! | Who waits for whom at the end? | the receiver for the sender's close | [`proto::receiver`] |
 //! | What happens when the server goes or tampers? | open lanes do not care | [`session::signalling`] |
 //! | How many bytes are on their way? | what the line holds, measured | [`session::flight`] |
-//! | How many lanes are there? | one, and more while that is faster | [`session::growth`] |
-//! | What if a lane dies? | what it had goes over another, by number | [`proto::lanes`] |
+//! | How many lanes are there? | one, more on a long line or one that loses packets, and while that is faster | [`session::growth`], [`session::signs`] |
+//! | What if a lane dies? | what the receiver has not credited goes over another, by number | [`proto::lanes`] |
 //! | How large are packets? | 1,280 bytes, or what a lane's first message has proved | `session::lanes` |
 //! | What limits a transfer? | what most of a second was spent waiting for | [`session::limits`] |
 //! | How long are messages? | as many full packets as the system takes at once | [`net::peer`] |
