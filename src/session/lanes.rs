@@ -45,6 +45,10 @@ const PATIENCE: Duration = Duration::from_secs(8);
 /// The same when it is to find out the path's MTU.
 const PROBE_PATIENCE: Duration = Duration::from_secs(4);
 
+/// Lanes that must fail to carry packets of a size until smaller ones are assumed: one may fail
+/// because a machine is busy.
+const PROBES: u32 = 2;
+
 /// Lanes that may fail one after the other until no more are opened.
 const FAILURES: u32 = 3;
 
@@ -75,8 +79,9 @@ pub(super) struct Lanes {
     wanted: usize,
     /// What is assumed of the path.
     mtu: u32,
-    /// The lane that tries it.
+    /// The lane that tries it, and how many have tried it in vain.
     probe: Option<u32>,
+    in_vain: u32,
     /// Whether one has come up that assumed it.
     proven: bool,
     failures: u32,
@@ -133,6 +138,7 @@ impl Lanes {
             wanted: 0,
             mtu,
             probe: None,
+            in_vain: 0,
             proven: false,
             failures: 0,
             tell,
@@ -210,8 +216,12 @@ impl Lanes {
 
     fn failed(&mut self, lane: u32) {
         if self.probe == Some(lane) && !self.proven && self.mtu > SAFE_MTU {
-            self.mtu = if self.mtu > ETHERNET_MTU { ETHERNET_MTU } else { SAFE_MTU };
             self.probe = None;
+            self.in_vain += 1;
+            if self.in_vain == PROBES {
+                self.mtu = if self.mtu > ETHERNET_MTU { ETHERNET_MTU } else { SAFE_MTU };
+                self.in_vain = 0;
+            }
         } else {
             self.failures += 1;
         }
