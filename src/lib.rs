@@ -82,7 +82,7 @@
 //! | What if a lane dies? | what the receiver has not credited goes over another, by number | [`proto::lanes`] |
 //! | How large are packets? | 1,280 bytes, or what a lane's first message has proved | `session::lanes` |
 //! | What limits a transfer? | what most of a second was spent waiting for | [`session::limits`] |
-//! | How long are messages? | as many full packets as the system takes at once | [`net::peer`] |
+//! | How long are messages? | full packets for a millisecond of the line, and no more than the system takes at once | [`net::packet`] |
 //! | What is measured without files? | a stream of noise that nobody keeps | [`session::bench`] |
 //! | What is each failure called? | one table | [`error`] |
 //!

@@ -23,15 +23,16 @@ pub(crate) struct File {
 }
 
 macro_rules! file {
-    ($path:literal, $name:literal, $content_type:literal) => {
+    ($path:literal, $name:literal, $content_type:literal) => {{
+        const CONTENTS: &[u8] = include_bytes!(concat!("../web/dist/", $name));
         File {
             path: $path,
             name: $name,
             content_type: $content_type,
-            contents: include_bytes!(concat!("../web/dist/", $name)),
-            digest: LazyLock::new(|| digest(include_bytes!(concat!("../web/dist/", $name)))),
+            contents: CONTENTS,
+            digest: LazyLock::new(|| digest(CONTENTS)),
         }
-    };
+    }};
 }
 
 /// Every file there is.

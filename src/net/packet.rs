@@ -89,22 +89,15 @@ impl Meter {
         }
     }
 
-    /// Packets that left again, as far as is known: of those that are still held back some may be
-    /// such.
+    /// Packets that left again, and bytes that the stack holds back of what was sent: as far as is
+    /// known, since of packets that are still held back some may be to leave again.
     #[must_use]
-    pub fn again(&self) -> u64 {
-        let Counts { filled, left, again } = &*self.counts;
-        let more = left.load(Ordering::Relaxed).saturating_sub(filled.load(Ordering::Relaxed));
-        again.fetch_max(more, Ordering::Relaxed).max(more)
-    }
-
-    /// Bytes that the stack holds back, of what was sent.
-    #[must_use]
-    pub fn held_back(&self) -> u64 {
-        let again = self.again();
-        let left = self.counts.left.load(Ordering::Relaxed);
-        let filled = self.counts.filled.load(Ordering::Relaxed);
-        (filled + again).saturating_sub(left) * self.payload as u64
+    pub fn again_and_held_back(&self) -> (u64, u64) {
+        let [left, filled] =
+            [&self.counts.left, &self.counts.filled].map(|count| count.load(Ordering::Relaxed));
+        let more = left.saturating_sub(filled);
+        let again = self.counts.again.fetch_max(more, Ordering::Relaxed).max(more);
+        (again, (filled + again).saturating_sub(left) * self.payload as u64)
     }
 }
 
@@ -135,12 +128,12 @@ mod tests {
         let datagram = payload + (IN_PACKET + RECORD) as usize;
         meter.send(10 * payload + 1);
         meter.leave(4 * datagram + 100, datagram);
-        assert_eq!((meter.again(), meter.held_back()), (0, 6 * payload as u64));
+        assert_eq!(meter.again_and_held_back(), (0, 6 * payload as u64));
         meter.leave(6 * datagram, datagram);
         meter.leave(datagram, datagram);
         meter.leave(100, 100);
-        assert_eq!((meter.again(), meter.held_back()), (1, 0));
+        assert_eq!(meter.again_and_held_back(), (1, 0));
         meter.send(payload);
-        assert_eq!((meter.again(), meter.held_back()), (1, payload as u64));
+        assert_eq!(meter.again_and_held_back(), (1, payload as u64));
     }
 }

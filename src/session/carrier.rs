@@ -104,10 +104,8 @@ pub struct Figures {
     pub for_limit: Duration,
     /// The largest packets that are sent, in bytes.
     pub mtu: u32,
-    /// The lanes' own windows, and not the line, keep bytes from leaving.
-    pub held_back: bool,
-    /// The line loses packets.
-    pub lossy: bool,
+    /// Why more lanes would help, if they would.
+    pub reason: Option<Reason>,
 }
 
 impl Figures {
@@ -125,8 +123,7 @@ impl Figures {
         for_place: Duration::ZERO,
         for_limit: Duration::ZERO,
         mtu: 0,
-        held_back: false,
-        lossy: false,
+        reason: None,
     };
 }
 
@@ -177,7 +174,7 @@ struct Lane {
 
 impl Lane {
     fn new(number: u32, sender: LaneSender, now: Instant) -> Self {
-        let repaired = sender.meter().again();
+        let (repaired, _) = sender.meter().again_and_held_back();
         Self { number, sender, handed: 0, under_way: 0, repaired, progressed: now, closing: false }
     }
 
@@ -398,9 +395,9 @@ impl Carrier {
                 lane.progressed = Instant::now();
             }
             lane.under_way = outstanding.min(lane.handed);
-            let again = lane.sender.meter().again();
+            let (again, back) = lane.sender.meter().again_and_held_back();
             repaired += again - std::mem::replace(&mut lane.repaired, again);
-            held_back += lane.sender.meter().held_back();
+            held_back += back;
             under_way += lane.under_way;
         }
         let now = Instant::now();
@@ -539,11 +536,8 @@ impl Carrier {
     }
 
     fn reason_for_more(&self, now: Instant) -> Option<Reason> {
-        match () {
-            () if self.signs.is_lossy(now) => Some(Reason::Lossy),
-            () if self.is_held_back(now) => Some(Reason::HeldBack),
-            () => None,
-        }
+        let lossy = self.signs.is_lossy(now).then_some(Reason::Lossy);
+        lossy.or_else(|| self.is_held_back(now).then_some(Reason::HeldBack))
     }
 
     /// Whether the lanes' own windows keep bytes from leaving.
@@ -559,8 +553,7 @@ impl Carrier {
         let lanes = self.used().count();
         let window = self.line.window();
         let round = self.line.shortest().unwrap_or_default();
-        let held_back = self.is_held_back(now);
-        let (lossy, repaired) = (self.signs.is_lossy(now), self.repaired);
+        let (reason, repaired) = (self.reason_for_more(now), self.repaired);
         let mtu = self.used().map(|lane| lane.sender.mtu()).max().unwrap_or_default();
         let mut figures = self.shared.lock();
         let spent = match wait {
@@ -571,7 +564,6 @@ impl Carrier {
         };
         *spent += time;
         let before = *figures;
-        *figures =
-            Figures { under_way, lanes, window, round, repaired, mtu, held_back, lossy, ..before };
+        *figures = Figures { under_way, lanes, window, round, repaired, mtu, reason, ..before };
     }
 }

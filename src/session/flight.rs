@@ -316,7 +316,7 @@ impl Flight {
 }
 
 /// Bytes a second.
-fn per_second(bytes: u64, time: Duration) -> u64 {
+pub(super) fn per_second(bytes: u64, time: Duration) -> u64 {
     let rate = u128::from(bytes) * 1_000_000_000 / time.as_nanos().max(1);
     u64::try_from(rate).unwrap_or(u64::MAX)
 }
@@ -426,15 +426,16 @@ mod tests {
 
     #[test]
     fn a_thin_queue_does_not_overflow_while_the_line_is_measured() {
-        for (rate, delay_ms, queue) in
-            [(12_500_000, 1, 64), (12_500_000, 20, 256), (12_500_000, 100, 1_280)]
+        // All of a queue of 64 KiB, and nine tenths of one of 256 and of one of 1,280.
+        for (rate, delay_ms, most) in
+            [(12_500_000, 1, 65_536), (12_500_000, 20, 235_929), (12_500_000, 100, 1_179_648)]
         {
             let mut line = Line::new(rate, delay_ms);
             let mut flight = Flight::new(MOST, line.now);
             line.run(&mut flight, 10);
             // A tenth of what is on the line are headers.
             let waiting = in_time(rate, line.longest) * 11 / 10;
-            assert!(waiting <= queue * 1024, "{rate} B/s, {delay_ms} ms: {waiting} B");
+            assert!(waiting <= most, "{rate} B/s, {delay_ms} ms: {waiting} B");
         }
     }
 

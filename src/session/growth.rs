@@ -5,6 +5,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::flight::per_second;
+
 /// The user's wish.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Connections {
@@ -220,11 +222,6 @@ impl Growth {
             None => Phase::Resting(now),
         }
     }
-}
-
-fn per_second(bytes: u64, time: Duration) -> u64 {
-    let rate = u128::from(bytes) * 1_000_000 / time.as_micros().max(1);
-    u64::try_from(rate).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::carrier::Figures;
+use super::{carrier::Figures, growth::Reason};
 use crate::{
     disk::Spent,
     net::peer::Path,
@@ -69,11 +69,11 @@ pub fn of_sender(
     }
     let computing = shares.processor > 0.6 && figures.round < SHORT;
     match told {
-        _ if figures.lossy && !computing => here(What::Loss),
+        _ if figures.reason == Some(Reason::Lossy) && !computing => here(What::Loss),
         Some(told) if figures.round < SHORT => Some(told),
         _ if computing => here(What::Cpu),
         _ if path == Path::Relay => here(What::Relay),
-        _ if figures.held_back => here(What::Window),
+        _ if figures.reason == Some(Reason::HeldBack) => here(What::Window),
         _ => here(What::Line),
     }
 }
@@ -208,8 +208,8 @@ mod tests {
         let credit = Shares { for_credit: 0.9, ..Shares::default() };
         let files = Shares { for_messages: 0.9, disk: 0.8, hashing: 0.1, ..Shares::default() };
         let hashes = Shares { disk: 0.1, hashing: 0.8, ..files };
-        let lossy = Figures { lossy: true, ..LONG };
-        let full = Figures { held_back: true, ..LONG };
+        let lossy = Figures { reason: Some(Reason::Lossy), ..LONG };
+        let full = Figures { reason: Some(Reason::HeldBack), ..LONG };
         for (shares, figures, path, told, expected) in [
             (Shares::default(), NEAR, Path::Lan, None, "cpu (sender)"),
             (Shares { for_limit: 0.7, ..place }, LONG, Path::Direct, None, "line"),

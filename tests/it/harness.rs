@@ -429,9 +429,7 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if thread::panicking() {
-            while let Ok(line) = self.lines.recv() {
-                self.keep(line);
-            }
+            self.hang_up(Duration::from_secs(1));
             eprintln!("a process said, out {:#?}, err {:#?}", self.stdout, self.stderr);
         }
     }

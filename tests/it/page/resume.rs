@@ -27,9 +27,17 @@ fn reloads(tab: &mut Tab<'_>) {
     tab.reaches("kept");
 }
 
-/// What the sender did not have to send again.
-fn spared(sender: Running) -> u64 {
-    sender.ended().expect(0).event("complete")["bytes_spared"].as_u64().unwrap()
+/// From a link to the offer that it is for.
+fn claimed<'a>(browser: &'a mut Browser, server: &Server, sender: &mut Running) -> Tab<'a> {
+    let mut tab = browser.open("receiver", &link(server, &sender.code()));
+    tab.claims();
+    tab
+}
+
+/// Waits for the sender, which did not have to send again what the page had.
+fn sends_only_the_rest(sender: Running) {
+    let spared = sender.ended().expect(0).event("complete")["bytes_spared"].as_u64().unwrap();
+    assert!(spared > SPARED, "{spared}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -38,8 +46,7 @@ async fn a_download_goes_on_after_a_reload() {
     let (scene, server) = (Scene::new(), Server::start());
     let path = scene.file("film.bin", SIZE);
     let mut sender = sender(&scene, &server, "film.bin");
-    let mut tab = browser.open("receiver", &link(&server, &sender.code()));
-    tab.claims();
+    let mut tab = claimed(&mut browser, &server, &mut sender);
     tab.call("download", json!("#accept-1"));
     reloads(&mut tab);
     assert!(tab.text("h1").ends_with(" of 40.0 MB from before"), "{}", tab.text("h1"));
@@ -50,8 +57,7 @@ async fn a_download_goes_on_after_a_reload() {
         (name.as_str(), downloaded["sha256"].as_str()),
         ("film.bin", Some(&*hex(sha256(&path))))
     );
-    let spared = spared(sender);
-    assert!(spared > SPARED, "{spared}");
+    sends_only_the_rest(sender);
     assert_eq!(tab.stored(), json!([]));
     tab.is_sound();
 }
@@ -72,8 +78,7 @@ async fn a_file_that_was_chosen_goes_on_after_a_reload_on_the_same_link() {
     tab.reaches("kept");
     tab.click("#go-on");
     tab.reaches("done");
-    let spared = spared(sender);
-    assert!(spared > SPARED, "{spared}");
+    sends_only_the_rest(sender);
     assert_eq!(tab.call("privateFiles", Value::Null), json!({ "film.bin": hex(sha256(&path)) }));
     assert_eq!(tab.stored(), json!(["film.bin"]));
     tab.is_sound();
@@ -88,15 +93,13 @@ async fn a_folder_goes_on_after_a_reload_where_it_was() {
     fs::copy(scene.file("film.bin", SIZE), &large).unwrap();
     expected.insert("photos/0/film.bin".to_owned(), hex(sha256(&large)));
     let mut sender = sender(&scene, &server, "photos");
-    let mut tab = browser.open("receiver", &link(&server, &sender.code()));
-    tab.claims();
+    let mut tab = claimed(&mut browser, &server, &mut sender);
     tab.call("usePrivateFolder", Value::Null);
     tab.click("#accept");
     reloads(&mut tab);
     tab.click("#go-on");
     tab.reaches("done");
-    let spared = spared(sender);
-    assert!(spared > SPARED, "{spared}");
+    sends_only_the_rest(sender);
     let found = tab.call("privateFiles", Value::Null);
     let found = found.as_object().unwrap().iter();
     let found =
@@ -118,8 +121,7 @@ async fn what_is_thrown_away_is_nowhere_any_more() {
     let (scene, server) = (Scene::new(), Server::start());
     scene.file("film.bin", SIZE);
     let mut sender = sender(&scene, &server, "film.bin");
-    let mut tab = browser.open("receiver", &link(&server, &sender.code()));
-    tab.claims();
+    let mut tab = claimed(&mut browser, &server, &mut sender);
     tab.call("usePrivateFolder", Value::Null);
     tab.click("#accept");
     reloads(&mut tab);
@@ -142,8 +144,7 @@ async fn who_stops_keeps_nothing() {
     let (scene, server) = (Scene::new(), Server::start());
     scene.file("film.bin", SIZE);
     let mut sender = sender(&scene, &server, "film.bin");
-    let mut tab = browser.open("receiver", &link(&server, &sender.code()));
-    tab.claims();
+    let mut tab = claimed(&mut browser, &server, &mut sender);
     tab.call("download", json!("#accept-1"));
     tab.has(0.2);
     tab.click("#stop");
@@ -161,8 +162,7 @@ async fn a_sender_that_is_killed_and_started_again_sends_only_the_rest() {
     let (scene, server) = (Scene::new(), Server::start());
     let path = scene.file("film.bin", SIZE);
     let mut first = sender(&scene, &server, "film.bin");
-    let mut tab = browser.open("receiver", &link(&server, &first.code()));
-    tab.claims();
+    let mut tab = claimed(&mut browser, &server, &mut first);
     tab.call("download", json!("#accept-1"));
     tab.has(0.5);
     drop(first);
@@ -178,8 +178,7 @@ async fn a_sender_that_is_killed_and_started_again_sends_only_the_rest() {
     tab.shoot("receive-2-offer-of-what-is-here-in-part");
     let (_, downloaded) = tab.downloads("#accept-1");
     assert_eq!(downloaded["sha256"], hex(sha256(&path)));
-    let spared = spared(second);
-    assert!(spared > SPARED, "{spared}");
+    sends_only_the_rest(second);
     assert_eq!(tab.stored(), json!([]));
     tab.is_sound();
 }
