@@ -38,6 +38,9 @@ const SIGN: Duration = Duration::from_millis(2);
 /// A round is at least so long: shorter ones measure only how processes are scheduled.
 const SHORTEST_ROUND: Duration = Duration::from_millis(10);
 
+/// On a line as short as this a rate that rises says only how busy the machines are.
+const SHORT: Duration = Duration::from_millis(5);
+
 /// Rounds whose highest rate counts.
 const ROUNDS: usize = 10;
 
@@ -257,20 +260,28 @@ impl Flight {
 
     fn end_round(&mut self, now: Instant) {
         let Round { rate, shortest, last, held_back, .. } = self.round;
+        let before = self.rate();
         // A round in which there was too little to send says nothing against the line.
-        if held_back || rate > self.rate() {
+        if held_back || rate > before {
             self.rates.push_back(rate);
             if self.rates.len() > ROUNDS {
                 self.rates.pop_front();
             }
         }
         if held_back {
-            self.next_phase(rate, shortest, last, now);
+            self.next_phase(before, shortest, last, now);
         }
         self.round = Round::new(now, self.marks.back().map_or(self.delivered.0, |mark| mark.sent));
     }
 
-    fn next_phase(&mut self, rate: u64, shortest: Option<Duration>, last: Duration, now: Instant) {
+    fn next_phase(
+        &mut self,
+        before: u64,
+        shortest: Option<Duration>,
+        last: Duration,
+        now: Instant,
+    ) {
+        let rate = self.round.rate;
         let Some((line, measured)) = self.shortest else { return };
         let waits = last > line + (line / 8).max(SIGN);
         self.phase = match self.phase {
@@ -287,6 +298,10 @@ impl Flight {
             }
             Phase::Startup { best, flat, .. } if flat + 1 < FLAT_ROUNDS && !waits => {
                 Phase::Startup { best, flat: flat + 1, step: MAY_FOLLOW }
+            }
+            // It was not the line that was full, but what SCTP's slow start let pass.
+            Phase::Steady if line > SHORT && rate >= before + before / 16 && !waits => {
+                Phase::Startup { best: rate, flat: 0, step: FOLLOWS }
             }
             Phase::Steady if now.saturating_duration_since(measured) > BELIEVED => Phase::Emptying,
             Phase::Emptying => {
