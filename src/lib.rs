@@ -114,7 +114,7 @@ pub use error::{Error, Told};
 pub use net::{
     dial::{Authorities, Dialer, ProxyUrl},
     ice::IceUrl,
-    network::{Network, Transport},
+    network::{Kinds, Network, Transport},
     peer::Path,
     rendezvous::ServerUrl,
 };
@@ -131,7 +131,7 @@ pub use session::{
     event::{Answer, Complete, Event, Front, Interrupt, Link, Question, Shown},
     growth::Connections,
     meet::Wish,
-    progress::{Lanes, Progress},
+    progress::{Lanes, Over, Progress},
     receive::{Consent, Out, ReceiveOptions, receive},
     send::{SendOptions, What, send},
     summary::{Offer, Sample},

@@ -229,7 +229,8 @@ fn reach(general: General) -> Result<(Option<ServerUrl>, Network), Error> {
         None => Authorities::default(),
     };
     let dialer = Dialer::new(proxy.as_ref(), authorities);
-    Ok((server, Network { dialer, transport: general.transport.into(), ice: general.ice_server }))
+    let (transport, kinds) = (general.transport.into(), general.lanes.into());
+    Ok((server, Network { dialer, transport, ice: general.ice_server, kinds }))
 }
 
 /// What the user or the system wants ended. The second time, at once.

@@ -3,7 +3,9 @@
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, value_parser};
-use p2pshare::{Code, Connections, IceUrl, Invitation, Name, Out, ProxyUrl, ServerUrl, Transport};
+use p2pshare::{
+    Code, Connections, IceUrl, Invitation, Kinds, Name, Out, ProxyUrl, ServerUrl, Transport,
+};
 
 const ABOUT: &str = "Send files straight from one machine to another";
 
@@ -56,6 +58,13 @@ pub(crate) struct General {
     #[arg(long, global = true, value_name = "KIND", value_enum, default_value = "auto")]
     pub(crate) transport: TransportKind,
 
+    /// What carries files where both ends have a choice: what is fastest, data channels, or TLS.
+    ///
+    /// A lane of TLS is a TCP connection straight to the other end; where none comes up, and with
+    /// browsers, data channels carry.
+    #[arg(long, global = true, value_name = "KIND", value_enum, default_value = "auto")]
+    pub(crate) lanes: LaneKind,
+
     /// Another STUN or TURN server, e.g. `turn:user:password@host:3478`; may be said several
     /// times.
     #[arg(long, global = true, value_name = "URL", env = "P2PSHARE_ICE_SERVER")]
@@ -106,6 +115,14 @@ pub(crate) enum TransportKind {
     Auto,
     Direct,
     Relay,
+}
+
+/// What carries files.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum LaneKind {
+    Auto,
+    DataChannel,
+    Tls,
 }
 
 /// How much is logged.
@@ -362,6 +379,16 @@ impl From<TransportKind> for Transport {
     }
 }
 
+impl From<LaneKind> for Kinds {
+    fn from(kind: LaneKind) -> Self {
+        match kind {
+            LaneKind::Auto => Self::Auto,
+            LaneKind::DataChannel => Self::DataChannel,
+            LaneKind::Tls => Self::Tls,
+        }
+    }
+}
+
 impl Cli {
     /// Parses the process's arguments; ends it where they ask for help or make no sense.
     pub(crate) fn of_process() -> Self {
@@ -370,13 +397,14 @@ impl Cli {
 }
 
 /// Options whose value is the next argument, and that go with a code that stands alone.
-const WITH_VALUE: [&str; 16] = [
+const WITH_VALUE: [&str; 17] = [
     "--bwlimit",
     "--proxy",
     "--tls-ca",
     "--server",
     "--rendezvous-server",
     "--transport",
+    "--lanes",
     "--ice-server",
     "--log",
     "-o",

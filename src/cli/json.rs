@@ -1,7 +1,8 @@
 //! Events as JSON, one object a line: `v` is the version of their form, `event` says which.
 
 use p2pshare::{
-    Complete, Event, Finding, Left, Offer, Path, Progress, Question, Sample, Stage, Told, Verdict,
+    Complete, Event, Finding, Left, Offer, Over, Path, Progress, Question, Sample, Stage, Told,
+    Verdict,
 };
 use serde_json::{Value, json};
 
@@ -151,6 +152,7 @@ fn progressed(progress: &Progress) -> Value {
         "seconds_left": seconds_left,
         "limited_by": progress.limit.map(|limit| limit.what.word()),
         "limited_at": progress.limit.map(|limit| limit.end.label()),
+        "over": over(progress.over),
         "lanes": progress.lanes.map(|lanes| lanes.count),
         "under_way": progress.lanes.map(|lanes| lanes.under_way),
         "window": progress.lanes.map(|lanes| lanes.window),
@@ -159,6 +161,11 @@ fn progressed(progress: &Progress) -> Value {
         "sent_again": progress.lanes.map(|lanes| lanes.again),
         "packets_sent_again": progress.lanes.map(|lanes| lanes.repaired),
     })
+}
+
+fn over(over: Over) -> Vec<&'static str> {
+    let kinds = [(over.tls, "tls"), (over.data_channels, "data-channel")];
+    kinds.into_iter().filter(|(carries, _)| *carries).map(|(_, kind)| kind).collect()
 }
 
 fn completed(complete: &Complete) -> Value {

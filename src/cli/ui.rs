@@ -253,7 +253,8 @@ impl Ui {
         let limit = progress.limit.map(|limit| format!(", limited by {limit}"));
         let lanes =
             progress.lanes.filter(|_| self.verbose).map(|lanes| format!("; {}", figures(lanes)));
-        [Some(rate(progress)), limit, lanes].into_iter().flatten().collect()
+        let over = Some(format!(", over {}", progress.over));
+        [Some(rate(progress)), over, limit, lanes].into_iter().flatten().collect()
     }
 
     fn finishing(&mut self) {

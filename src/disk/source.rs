@@ -472,7 +472,8 @@ impl<'a> Frames<'a> {
     fn end_message(&mut self) {
         if !self.message.is_empty() {
             let payload = std::mem::take(&mut self.payload) as u64;
-            let message = Message { number: self.number, bytes: self.message.split(), payload };
+            let bytes = self.message.split().freeze();
+            let message = Message { number: self.number, bytes, payload };
             self.number += 1;
             match (self.give)(message) {
                 Some(longest) => self.longest = longest.clamp(SHORTEST, MAX_MESSAGE),

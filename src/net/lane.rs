@@ -1,4 +1,5 @@
-//! A lane: an ordered, reliable way to send messages to the peer. Today a data channel.
+//! A lane: an ordered, reliable way to send messages to the peer. Here one that is a data channel;
+//! [`stream`](super::stream) has others.
 
 use std::{
     future::poll_fn,
@@ -66,9 +67,9 @@ pub fn lane(
     meter: Meter,
 ) -> (LaneSender, LaneReceiver) {
     let sender = LaneSender { channel: Arc::default(), mtu, meter };
-    let (forward, events) = mpsc::channel(QUEUE);
-    let task = tokio::spawn(pump(channel, sender.channel.clone(), forward));
-    (sender, LaneReceiver { events, task })
+    let known = sender.channel.clone();
+    let receiver = LaneReceiver::start(async move |events| pump(channel, known, events).await);
+    (sender, receiver)
 }
 
 /// Takes messages from the library as they come: a channel that is not polled closes its window.
@@ -156,6 +157,15 @@ impl std::fmt::Debug for LaneSender {
 }
 
 impl LaneReceiver {
+    /// Starts what tells of events, which ends with the receiver.
+    pub(super) fn start<F>(tell: impl FnOnce(mpsc::Sender<LaneEvent>) -> F) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (forward, events) = mpsc::channel(QUEUE);
+        Self { events, task: tokio::spawn(tell(forward)) }
+    }
+
     /// The next thing that happens; [`LaneEvent::Closed`] again and again at the end.
     pub async fn next(&mut self) -> LaneEvent {
         poll_fn(|cx| self.poll_next(cx)).await

@@ -10,6 +10,7 @@
 //! * [`probe`]: what a network lets through
 //! * [`sdp`], [`sockets`], [`zoned`], [`peer`], [`lane`], [`packet`]: a PeerConnection and
 //!   its data channels
+//! * [`tls`], [`stream`]: lanes that are a connection of TLS straight to the other end
 
 pub mod cipher;
 pub mod dial;
@@ -26,4 +27,6 @@ mod relay;
 pub mod rendezvous;
 pub mod sdp;
 pub mod sockets;
+pub mod stream;
+pub mod tls;
 pub mod zoned;

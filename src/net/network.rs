@@ -8,6 +8,7 @@ use super::{
     ice::{IceServers, IceUrl},
     relay::{RelayEvent, Relays},
 };
+use crate::proto::signal::{LANE_DATA_CHANNEL, LANE_TLS};
 
 /// Which paths are sought.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,6 +22,18 @@ pub enum Transport {
     Relay,
 }
 
+/// Which kinds of lane carry files; the control channel is a data channel always.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kinds {
+    /// Those that are fastest.
+    #[default]
+    Auto,
+    /// Data channels.
+    DataChannel,
+    /// TLS over TCP, as soon as there is a lane of it.
+    Tls,
+}
+
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub struct Network {
@@ -30,6 +43,8 @@ pub struct Network {
     pub transport: Transport,
     /// STUN and TURN servers beside those that the rendezvous server names.
     pub ice: Vec<IceUrl>,
+    /// Which kinds of lane are wanted.
+    pub kinds: Kinds,
 }
 
 /// What a connection is made with: relays that have been asked already, and where to ask for the
@@ -43,6 +58,15 @@ pub struct Routes {
 }
 
 impl Network {
+    /// The kinds of lane that this end can open. With one that is straight, the peer would learn
+    /// this machine's addresses.
+    #[must_use]
+    pub fn lanes(&self) -> Vec<u16> {
+        let straight = self.transport != Transport::Relay && self.kinds != Kinds::DataChannel;
+        let tls = straight.then_some(LANE_TLS);
+        [LANE_DATA_CHANNEL].into_iter().chain(tls).collect()
+    }
+
     /// Starts to look for routes for two ends that a rendezvous server has named these servers to.
     #[must_use]
     pub fn prepare(&self, named: &[IceServer]) -> Routes {

@@ -16,7 +16,11 @@ pub const CONTROL: u32 = 0;
 /// Number of the first data lane.
 pub const FIRST_DATA: u32 = 1;
 
-/// One end's DTLS certificate fingerprints, as both ends know them.
+/// Under this label TLS exports 32 bytes, without a context, that a lane is bound to (RFC 9266 does
+/// the same for others).
+pub const EXPORTER_LABEL: &[u8] = b"EXPORTER-p2pshare-channel-binding";
+
+/// One end's certificate fingerprints, as both ends know them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprints {
     /// SHA-256 of the sender's certificate.
@@ -57,13 +61,21 @@ pub struct Binding {
     keys: Keys,
     fingerprints: Fingerprints,
     generation: u32,
+    exporter: Option<[u8; 32]>,
 }
 
 impl Binding {
     /// Binds lanes to a session's keys and certificates.
     #[must_use]
     pub fn new(keys: Keys, fingerprints: Fingerprints, generation: u32) -> Self {
-        Self { keys, fingerprints, generation }
+        Self { keys, fingerprints, generation, exporter: None }
+    }
+
+    /// The same for a lane of TLS: bound, too, to what its connection exports under
+    /// [`EXPORTER_LABEL`].
+    #[must_use]
+    pub fn under(self, exporter: [u8; 32]) -> Self {
+        Self { exporter: Some(exporter), ..self }
     }
 
     /// The first message of this end.
@@ -85,17 +97,21 @@ impl Binding {
     }
 
     fn covered(&self, role: Role, hello: &Hello) -> Vec<u8> {
-        join(&[
+        let (lane, generation) = (hello.lane.to_be_bytes(), hello.generation.to_be_bytes());
+        let verify = [u8::from(hello.verify)];
+        let mut parts: Vec<&[u8]> = vec![
             b"p2pshare/1 channel binding",
             role.label().as_bytes(),
-            &hello.lane.to_be_bytes(),
-            &hello.generation.to_be_bytes(),
+            &lane,
+            &generation,
             &hello.nonce,
-            &[u8::from(hello.verify)],
+            &verify,
             &self.fingerprints.sender,
             &self.fingerprints.receiver,
             &self.keys.transcript,
-        ])
+        ];
+        parts.extend(self.exporter.as_ref().map(<[u8; 32]>::as_slice));
+        join(&parts)
     }
 }
 
@@ -141,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_fits_one_lane_end_generation_wish_and_pair_of_certificates_only() {
+    fn a_tag_fits_one_lane_end_generation_wish_exporter_and_pair_of_certificates_only() {
         let hello = binding().hello(Role::Sender, CONTROL, [3; 16], false);
         let swapped = Fingerprints { sender: [9; 32], ..FINGERPRINTS };
         let check = |binding: Binding, role, lane, hello: &Hello| binding.check(role, lane, hello);
@@ -157,5 +173,11 @@ mod tests {
         assert_eq!(check(binding(), Role::Sender, CONTROL, &wish), Err(Unbound), "wish");
         let nonce = Hello { nonce: [4; 16], ..hello };
         assert_eq!(check(binding(), Role::Sender, CONTROL, &nonce), Err(Unbound), "nonce");
+        let under = |exporter| binding().under([exporter; 32]);
+        assert_eq!(check(under(5), Role::Sender, CONTROL, &hello), Err(Unbound), "not exported");
+        let hello = under(5).hello(Role::Sender, CONTROL, [3; 16], false);
+        assert_eq!(check(under(5), Role::Sender, CONTROL, &hello), Ok(()));
+        assert_eq!(check(under(6), Role::Sender, CONTROL, &hello), Err(Unbound), "exporter");
+        assert_eq!(check(binding(), Role::Sender, CONTROL, &hello), Err(Unbound), "exported");
     }
 }

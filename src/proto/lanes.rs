@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::{frame::MAX_FRAME, receiver::WINDOW};
 
@@ -73,7 +73,7 @@ pub struct Message {
     /// Its number.
     pub number: u64,
     /// Its bytes, the number first.
-    pub bytes: BytesMut,
+    pub bytes: Bytes,
     /// Bytes that credit counts; none when it is sent again.
     pub payload: u64,
 }
@@ -132,7 +132,7 @@ impl Outbox {
     pub fn take(&mut self, lane: u32) -> Option<Message> {
         let (message, kept) = match self.again.pop_first() {
             Some((number, kept)) => {
-                (Message { number, bytes: kept.bytes.clone().into(), payload: 0 }, Some(kept))
+                (Message { number, bytes: kept.bytes.clone(), payload: 0 }, Some(kept))
             }
             None => (self.new.take()?, None),
         };
@@ -141,7 +141,7 @@ impl Outbox {
             carried.push_back(kept.unwrap_or_else(|| Kept {
                 number: message.number,
                 through: self.sent,
-                bytes: Bytes::copy_from_slice(&message.bytes),
+                bytes: message.bytes.clone(),
             }));
         }
         Some(message)
@@ -182,8 +182,7 @@ mod tests {
     use super::*;
 
     fn message(number: u64, length: usize) -> Message {
-        let mut bytes = BytesMut::from(number.to_be_bytes().as_slice());
-        bytes.resize(NUMBER + length, 7);
+        let bytes = number.to_be_bytes().into_iter().chain(vec![7; length]).collect();
         Message { number, bytes, payload: length as u64 }
     }
 
@@ -226,7 +225,7 @@ mod tests {
                 self.made += 1;
             }
             let Some(message) = self.outbox.take(lane) else { return false };
-            self.on_the_way.entry(lane).or_default().push_back(message.bytes.freeze());
+            self.on_the_way.entry(lane).or_default().push_back(message.bytes);
             true
         }
 
@@ -280,12 +279,11 @@ mod tests {
     fn what_comes_too_early_or_without_a_number_is_refused() {
         let mut inbox = Inbox::default();
         assert_eq!(inbox.take(&Bytes::from_static(b"1234567")), Err(Misnumbered));
-        let far = message(MAX_AHEAD, 1).bytes.freeze();
+        let far = message(MAX_AHEAD, 1).bytes;
         assert_eq!(inbox.take(&far), Err(Misnumbered));
-        assert_eq!(inbox.take(&message(MAX_AHEAD - 1, 1).bytes.freeze()), Ok(()));
-        let full = (1..MAX_AHEAD).find(|number| {
-            inbox.take(&message(*number, MAX_FRAME - NUMBER).bytes.freeze()).is_err()
-        });
+        assert_eq!(inbox.take(&message(MAX_AHEAD - 1, 1).bytes), Ok(()));
+        let full = (1..MAX_AHEAD)
+            .find(|number| inbox.take(&message(*number, MAX_FRAME - NUMBER).bytes).is_err());
         let most = MOST_EARLY / MAX_FRAME as u64;
         assert!(full.is_some_and(|full| full.abs_diff(most) <= 2), "{full:?}");
     }

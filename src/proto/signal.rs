@@ -1,9 +1,12 @@
-//! What travels sealed: descriptions, candidates and the wish to stop.
+//! What travels sealed: descriptions, candidates, listeners and the wish to stop.
 //!
 //! A peer's SDP never reaches a library. These structures hold the few values that matter, each
 //! parsed strictly; `net::sdp` makes a description from a fixed template.
 
-use std::{fmt, net::IpAddr};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+};
 
 use super::{
     frame::Reason,
@@ -13,8 +16,14 @@ use super::{
 /// The most candidates taken from a peer; more are passed over.
 pub const MAX_CANDIDATES: usize = 32;
 
+/// The most addresses of a listener that are tried; more are passed over.
+pub const MAX_ADDRESSES: usize = 16;
+
 /// The kind of lane that every peer can open: data channels of a PeerConnection.
 pub const LANE_DATA_CHANNEL: u16 = 1;
+
+/// TLS 1.3 over a TCP connection straight to the other end.
+pub const LANE_TLS: u16 = 2;
 
 /// One thing said in a sealed message, which may hold several.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,12 +36,15 @@ pub enum Signal {
     EndOfCandidates,
     /// The peer gives up.
     Cancel(Reason),
+    /// Where the peer listens for a lane of TLS.
+    Listener(Listener),
 }
 
 const DESCRIPTION: u16 = CRITICAL | 1;
 const CANDIDATE: u16 = 2;
 const END_OF_CANDIDATES: u16 = 3;
 const CANCEL: u16 = CRITICAL | 4;
+const LISTENER: u16 = CRITICAL | 5;
 
 impl Signal {
     /// The bytes of several signals, in order.
@@ -43,6 +55,7 @@ impl Signal {
             Self::Candidate(candidate) => writer.field(CANDIDATE, &candidate.to_wire()),
             Self::EndOfCandidates => writer.field(END_OF_CANDIDATES, &[]),
             Self::Cancel(reason) => writer.u16(CANCEL, reason.code()),
+            Self::Listener(listener) => writer.field(LISTENER, &listener.to_wire()),
         };
         signals.iter().fold(Writer::new(), add).finish()
     }
@@ -59,6 +72,7 @@ impl Signal {
         signals
             .extend(fields.optional::<[u8; 0]>(END_OF_CANDIDATES)?.map(|_| Self::EndOfCandidates));
         signals.extend(fields.optional(CANCEL)?.map(|code| Self::Cancel(Reason::of_code(code))));
+        signals.extend(fields.optional(LISTENER)?.map(Self::Listener));
         fields.finish()?;
         Ok(signals)
     }
@@ -311,6 +325,60 @@ impl Value<'_> for Candidate {
     }
 }
 
+/// Where an end listens for a lane of TLS, and who answers there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// SHA-256 of the certificate that this end shows, whoever of the two connects.
+    pub fingerprint: [u8; 32],
+    /// Where it listens; none when it only connects.
+    pub addresses: Vec<SocketAddr>,
+}
+
+const LISTENER_FINGERPRINT: u16 = CRITICAL | 1;
+const ADDRESS: u16 = CRITICAL | 2;
+
+impl Listener {
+    fn to_wire(&self) -> Vec<u8> {
+        let writer = Writer::new().field(LISTENER_FINGERPRINT, &self.fingerprint);
+        let addresses = self.addresses.iter();
+        addresses.fold(writer, |writer, at| writer.field(ADDRESS, &address_to_wire(*at))).finish()
+    }
+}
+
+impl Value<'_> for Listener {
+    fn from_wire(bytes: &[u8]) -> Result<Self, WireError> {
+        let mut fields = Fields::parse(bytes)?;
+        let fingerprint = fields.required(LISTENER_FINGERPRINT)?;
+        let addresses = fields.all(ADDRESS)?;
+        fields.finish()?;
+        Ok(Self { fingerprint, addresses })
+    }
+}
+
+/// 4 or 16 bytes of address, and the port.
+fn address_to_wire(at: SocketAddr) -> Vec<u8> {
+    let mut wire = match at.ip() {
+        IpAddr::V4(v4) => v4.octets().to_vec(),
+        IpAddr::V6(v6) => v6.octets().to_vec(),
+    };
+    wire.extend(at.port().to_be_bytes());
+    wire
+}
+
+impl Value<'_> for SocketAddr {
+    fn from_wire(bytes: &[u8]) -> Result<Self, WireError> {
+        let out_of_range = WireError::Range("an address to connect to");
+        let (address, port) = bytes.split_last_chunk().ok_or(out_of_range)?;
+        let address = match (<[u8; 4]>::try_from(address), <[u8; 16]>::try_from(address)) {
+            (Ok(v4), _) => v4.into(),
+            (_, Ok(v6)) => v6.into(),
+            _ => return Err(out_of_range),
+        };
+        let at = Self::new(address, u16::from_be_bytes(*port));
+        if is_peer_address(address) && at.port() != 0 { Ok(at) } else { Err(out_of_range) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -346,6 +414,13 @@ mod tests {
             Signal::Candidate(candidate("01234567-89ab-cdef-0123-456789abcdef.local")),
             Signal::EndOfCandidates,
             Signal::Cancel(Reason::Interrupted),
+            Signal::Listener(Listener {
+                fingerprint: [8; 32],
+                addresses: vec![
+                    "192.0.2.1:80".parse().unwrap(),
+                    "[2001:db8::1]:443".parse().unwrap(),
+                ],
+            }),
         ];
         assert_eq!(Signal::from_wire(&Signal::to_wire(&signals)), Ok(signals));
     }
@@ -377,6 +452,17 @@ mod tests {
     fn a_candidate_with_port_0_is_refused() {
         let wire = Signal::to_wire(&[Signal::Candidate(Candidate { port: 0, ..candidate("::1") })]);
         assert!(Signal::from_wire(&wire).is_err());
+    }
+
+    #[test]
+    fn a_listener_at_no_address_that_a_peer_can_have_is_refused() {
+        for bad in ["192.0.2.1:0", "0.0.0.0:80", "[ff02::1]:80", "255.255.255.255:80"] {
+            let addresses = vec![bad.parse().unwrap()];
+            let listener = Listener { fingerprint: [8; 32], addresses };
+            let wire = Signal::to_wire(&[Signal::Listener(listener)]);
+            assert!(Signal::from_wire(&wire).is_err(), "{bad}");
+        }
+        assert!(SocketAddr::from_wire(&[192, 0, 2, 80]).is_err());
     }
 
     #[test]

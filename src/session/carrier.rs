@@ -1,5 +1,6 @@
-//! Carries messages to the receiver, over as many lanes as there are: all take from one queue, and
-//! share what the line [holds](super::flight). What a lane holds back goes over another.
+//! Carries messages to the receiver, over as many lanes as there are: all take from one queue. Data
+//! channels share what the line [holds](super::flight); a lane of TLS takes what its kernel lets
+//! it. What a lane holds back goes over another.
 
 use std::{
     sync::{
@@ -9,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use tokio::{
     sync::{mpsc, watch},
     time::{sleep, sleep_until},
@@ -17,10 +19,16 @@ use tokio::{
 use super::{
     flight::Flight,
     growth::{Connections, Growth, Reason, Seen},
+    kinds::{Carried, Choice},
+    lanes::AnySender,
     signs::Signs,
 };
 use crate::{
-    net::lane::{Closed, LaneSender},
+    net::{
+        lane::{Closed, LaneSender},
+        network::Kinds,
+        stream::StreamSender,
+    },
     proto::{
         binding::FIRST_DATA,
         lanes::{Message, Outbox},
@@ -44,6 +52,9 @@ const LOOK_IDLE: Duration = Duration::from_millis(10);
 const BEHIND: Duration = Duration::from_millis(250);
 const GONE: Duration = Duration::from_secs(4);
 
+/// When nothing was taken from a lane of TLS for so long data channels carry, too.
+const STUCK: Duration = Duration::from_secs(1);
+
 /// What may be sent at once under the user's limit, in time.
 const BURST: Duration = Duration::from_millis(50);
 
@@ -62,8 +73,10 @@ pub struct Wishes {
 /// What becomes of lanes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
-    /// There are to be so many beside the first.
+    /// There are to be so many data channels beside the first.
     Lanes(usize),
+    /// There is to be a lane of TLS.
+    Tls,
     /// A lane does not deliver any more.
     Close(u32),
 }
@@ -72,7 +85,7 @@ pub enum Need {
 #[derive(Debug)]
 pub enum Change {
     /// There is one more.
-    Open(u32, LaneSender),
+    Open(u32, AnySender),
     /// One is gone.
     Gone(u32),
 }
@@ -86,6 +99,10 @@ pub struct Figures {
     pub under_way: u64,
     /// Lanes that are used.
     pub lanes: usize,
+    /// Data channels among them.
+    pub channels: usize,
+    /// Whether there is one of TLS.
+    pub tls: bool,
     /// What lanes may have under way in all.
     pub window: u64,
     /// The shortest time that something took until it was acknowledged.
@@ -114,6 +131,8 @@ impl Figures {
         sent: 0,
         under_way: 0,
         lanes: 0,
+        channels: 0,
+        tls: false,
         window: 0,
         round: Duration::ZERO,
         again: 0,
@@ -196,20 +215,86 @@ impl Lane {
     }
 }
 
+/// The lane of TLS.
+#[derive(Debug)]
+struct TlsLane {
+    number: u32,
+    sender: StreamSender,
+    handed: u64,
+    under_way: u64,
+    progressed: Instant,
+    closing: bool,
+}
+
+impl TlsLane {
+    fn new(number: u32, sender: StreamSender, now: Instant) -> Self {
+        Self { number, sender, handed: 0, under_way: 0, progressed: now, closing: false }
+    }
+
+    fn delivered(&self) -> u64 {
+        self.handed - self.under_way
+    }
+
+    fn look(&mut self, now: Instant) {
+        let Ok(outstanding) = self.sender.outstanding() else {
+            // What it had goes over another when it is known to be gone.
+            self.closing = true;
+            return;
+        };
+        if outstanding < self.under_way || outstanding == 0 {
+            self.progressed = now;
+        }
+        self.under_way = outstanding;
+    }
+
+    /// Since when the peer has taken nothing of what it carries.
+    fn silent_for(&self, now: Instant) -> Duration {
+        if self.under_way > 0 {
+            now.saturating_duration_since(self.progressed)
+        } else {
+            Duration::ZERO
+        }
+    }
+
+    fn send(&mut self, message: Bytes, now: Instant) -> Result<(), Closed> {
+        let length = message.len() as u64;
+        self.sender.send(message)?;
+        if self.under_way == 0 {
+            self.progressed = now;
+        }
+        self.handed += length;
+        self.under_way += length;
+        Ok(())
+    }
+}
+
+/// What a message goes over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// The data channel at this index.
+    Channel(usize),
+    Tls,
+}
+
 /// What one turn of the loop waits for.
 enum Wait {
     Messages,
     Credit,
     Place,
+    /// Place on the lane of TLS, which carries alone.
+    Tls(StreamSender),
     Limit(Instant),
 }
 
 /// See the module.
 pub struct Carrier {
+    /// Data channels.
     lanes: Vec<Lane>,
+    tls: Option<TlsLane>,
+    choice: Choice,
     line: Flight,
     signs: Signs,
-    /// Bytes handed to all lanes.
+    /// Bytes handed to all data channels.
     handed: u64,
     outbox: Outbox,
     /// As much is ready to be sent as may be.
@@ -224,8 +309,9 @@ pub struct Carrier {
     changes: mpsc::UnboundedReceiver<Change>,
     needs: mpsc::UnboundedSender<Need>,
     shared: Shared,
-    /// Bytes delivered by lanes that are gone.
+    /// Bytes delivered by data channels, and by lanes of TLS, that are gone.
     earlier: u64,
+    tls_earlier: u64,
     /// Packets that lanes sent again.
     repaired: u64,
     /// The user's limit.
@@ -267,7 +353,7 @@ pub struct Handle {
 impl Carrier {
     /// Carries over a first lane until there are others; the peer takes messages so long.
     #[must_use]
-    pub fn new(first: LaneSender, longest: usize, wishes: Wishes) -> (Self, Handle) {
+    pub fn new(first: LaneSender, longest: usize, wishes: Wishes, kinds: Kinds) -> (Self, Handle) {
         let now = Instant::now();
         let (credit, granted) = watch::channel(0);
         let (change, changes) = mpsc::unbounded_channel();
@@ -279,6 +365,8 @@ impl Carrier {
         };
         let carrier = Self {
             lanes: vec![Lane::new(FIRST_DATA, first, now)],
+            tls: None,
+            choice: Choice::new(kinds, now),
             line: Flight::new(MOST_UNDER_WAY, now),
             signs: Signs::new(now),
             handed: 0,
@@ -293,6 +381,7 @@ impl Carrier {
             needs: need,
             shared: shared.clone(),
             earlier: 0,
+            tls_earlier: 0,
             repaired: 0,
             limit: wishes.bwlimit.map(|rate| Pace { rate, burst: BURST, free: now }),
             pace: Pace { rate: u64::MAX, burst: LINE_BURST, free: now },
@@ -314,8 +403,8 @@ impl Carrier {
             }
             let wait = match self.outbox.next() {
                 Some((length, payload)) => match self.may_send(length, payload) {
-                    Ok(lane) => {
-                        if self.send(lane).await.is_err() && lane == 0 {
+                    Ok(way) => {
+                        if self.send(way).await.is_err() && way == Way::Channel(0) {
                             return; // The link is lost, which is told elsewhere.
                         }
                         continue;
@@ -330,7 +419,7 @@ impl Carrier {
             }
             match wait {
                 Wait::Messages => {
-                    let busy = self.lanes.iter().any(|lane| lane.under_way > 0);
+                    let busy = self.under_way() > 0;
                     tokio::select! {
                         message = messages.recv() => match message {
                             Some(message) => self.outbox.push(message),
@@ -350,6 +439,10 @@ impl Carrier {
                     }
                 }
                 Wait::Place => sleep(LOOK_AGAIN).await,
+                Wait::Tls(ref lane) => tokio::select! {
+                    () = lane.place() => {}
+                    () = sleep(LOOK_IDLE) => {}
+                },
                 Wait::Limit(until) => sleep_until(until.into()).await,
             }
             self.waited(&wait, since.elapsed());
@@ -358,14 +451,25 @@ impl Carrier {
 
     fn change(&mut self, change: Change) {
         match change {
-            Change::Open(number, sender) => {
+            Change::Open(number, AnySender::DataChannel(sender)) => {
                 self.outbox.open(number);
                 self.lanes.push(Lane::new(number, sender, Instant::now()));
                 if self.lanes.len() > 2 {
                     self.line.look_for_more();
                 }
             }
+            Change::Open(number, AnySender::Tls(sender)) => {
+                let now = Instant::now();
+                self.outbox.open(number);
+                self.tls = Some(TlsLane::new(number, sender, now));
+                self.choice.opened(self.line.shortest().unwrap_or_default(), now);
+            }
             Change::Gone(number) => {
+                if let Some(lane) = self.tls.take_if(|lane| lane.number == number) {
+                    self.tls_earlier += lane.delivered();
+                    self.outbox.lost(number);
+                    self.choice.gone(Instant::now());
+                }
                 if let Some(index) = self.lanes.iter().position(|lane| lane.number == number)
                     && index > 0
                 {
@@ -402,9 +506,11 @@ impl Carrier {
         }
         let now = Instant::now();
         self.line.delivered(self.delivered(), now);
-        self.fit_messages();
         self.signs.see(repaired, held_back, under_way, now);
         self.repaired += repaired;
+        self.tls.iter_mut().for_each(|lane| lane.look(now));
+        self.choose(now);
+        self.fit_messages(now);
         self.grow(now);
     }
 
@@ -417,28 +523,68 @@ impl Carrier {
         }
     }
 
+    /// Which kinds of lane carry, and whether there is to be one of TLS: as soon as more is ready
+    /// than leaves at once.
+    fn choose(&mut self, now: Instant) {
+        let tls = self.tls_delivered();
+        let waited = self.shared.figures().for_place;
+        let carried = Carried { tls, all: tls + self.delivered(), waited };
+        let round = self.line.shortest().unwrap_or_default();
+        if self.tls.is_some() {
+            self.choice.look(carried, round, now);
+        } else if self.ready && self.choice.asks(now) {
+            // The session may have ended already.
+            let _ = self.needs.send(Need::Tls);
+        }
+    }
+
+    fn channels_carry(&self, now: Instant) -> bool {
+        let stuck = |lane: &TlsLane| lane.closing || lane.silent_for(now) > STUCK;
+        self.choice.channels_carry(now) || self.tls.as_ref().is_some_and(stuck)
+    }
+
     /// Messages are as long as the line takes them best.
-    fn fit_messages(&mut self) {
+    fn fit_messages(&mut self, now: Instant) {
         let newest = self.lanes.last().map(|lane| lane.sender.best_length(self.line.at_once()));
-        let length = newest.unwrap_or_default().min(self.longest);
+        let length = newest.filter(|_| self.channels_carry(now)).unwrap_or(self.longest);
+        let length = length.min(self.longest);
         self.line.set_message(length as u64);
         self.shared.length.store(length, Ordering::Relaxed);
     }
 
+    /// Bytes that data channels have delivered.
     fn delivered(&self) -> u64 {
         self.earlier + self.lanes.iter().map(Lane::delivered).sum::<u64>()
     }
 
+    fn tls_delivered(&self) -> u64 {
+        self.tls_earlier + self.tls.as_ref().map_or(0, TlsLane::delivered)
+    }
+
+    /// Bytes on their way over all lanes.
+    fn under_way(&self) -> u64 {
+        let tls = self.tls.as_ref().map_or(0, |lane| lane.under_way);
+        tls + self.channels_under_way()
+    }
+
+    fn channels_under_way(&self) -> u64 {
+        self.lanes.iter().map(|lane| lane.under_way).sum()
+    }
+
     fn grow(&mut self, now: Instant) {
+        if !self.choice.channels_grow(now) {
+            return;
+        }
         let lanes = self.used().count();
         self.line.set_most(MOST_UNDER_WAY * lanes as u64);
         let seen = Seen {
-            delivered: self.delivered(),
+            delivered: self.tls_delivered() + self.delivered(),
             ready: self.ready,
             open: self.lanes.len() - 1,
             steady: self.line.is_steady(),
             round: self.line.shortest().unwrap_or_default(),
             reason: self.reason_for_more(now),
+            helped: self.tls.is_some(),
         };
         self.growth.look(seen, now);
         let wanted = self.growth.wanted();
@@ -459,8 +605,8 @@ impl Carrier {
         first.into_iter().chain(others)
     }
 
-    /// The lane that a message of such a length and payload is to go over.
-    fn may_send(&mut self, length: u64, payload: u64) -> Result<usize, Wait> {
+    /// What a message of such a length and payload is to go over.
+    fn may_send(&mut self, length: u64, payload: u64) -> Result<Way, Wait> {
         if payload > 0 && self.shared.sent() + payload > self.credit {
             return Err(Wait::Credit);
         }
@@ -468,28 +614,52 @@ impl Carrier {
         if let Some(limit) = self.limit.filter(|limit| now < limit.free) {
             return Err(Wait::Limit(limit.free));
         }
-        if now < self.pace.free {
-            return Err(Wait::Place);
+        let tls = self.tls.as_ref().filter(|lane| !lane.closing);
+        if tls.is_some_and(|lane| lane.sender.has_place()) {
+            return Ok(Way::Tls);
         }
-        let under_way = self.lanes.iter().map(|lane| lane.under_way).sum();
-        if !self.line.admits(length, under_way) {
+        if !self.channels_carry(now) {
+            return Err(tls.map_or(Wait::Place, |lane| Wait::Tls(lane.sender.clone())));
+        }
+        if now < self.pace.free || !self.line.admits(length, self.channels_under_way()) {
             return Err(Wait::Place);
         }
         let (window, lanes) = (self.line.window(), self.used().count());
         let free = self.used().filter(|lane| lane.admits(length, window, lanes));
         let best = free.min_by_key(|lane| (lane.number == FIRST_DATA, lane.under_way));
         let number = best.map(|lane| lane.number).ok_or(Wait::Place)?;
-        self.lanes.iter().position(|lane| lane.number == number).ok_or(Wait::Place)
+        let index = self.lanes.iter().position(|lane| lane.number == number);
+        index.map(Way::Channel).ok_or(Wait::Place)
     }
 
     /// Sends the next message.
-    async fn send(&mut self, index: usize) -> Result<(), Closed> {
+    async fn send(&mut self, way: Way) -> Result<(), Closed> {
+        match way {
+            Way::Channel(index) => self.send_over_channel(index).await,
+            Way::Tls => self.send_over_tls(),
+        }
+    }
+
+    fn send_over_tls(&mut self) -> Result<(), Closed> {
+        let Some(lane) = &mut self.tls else { return Ok(()) };
+        let Some(Message { bytes, payload, .. }) = self.outbox.take(lane.number) else {
+            return Ok(());
+        };
+        let (length, now) = (bytes.len() as u64, Instant::now());
+        let sent = lane.send(bytes, now);
+        lane.closing |= sent.is_err(); // It is told elsewhere, too.
+        self.shared.sent.fetch_add(payload, Ordering::Relaxed);
+        self.limit.iter_mut().for_each(|limit| limit.passed(length, now));
+        sent
+    }
+
+    async fn send_over_channel(&mut self, index: usize) -> Result<(), Closed> {
         let Some(lane) = self.lanes.get_mut(index) else { return Ok(()) };
         let Some(Message { bytes, payload, .. }) = self.outbox.take(lane.number) else {
             return Ok(());
         };
         let length = bytes.len() as u64;
-        let sent = lane.sender.send(bytes).await;
+        let sent = lane.sender.send(bytes.into()).await;
         if sent.is_err() {
             lane.closing = true; // It is told elsewhere, too.
             return sent;
@@ -514,8 +684,14 @@ impl Carrier {
     /// There is nothing new that could be sent: what a lane has not delivered for a while goes over
     /// another one. A lane that never does is closed.
     fn doubt(&mut self, now: Instant) {
-        let others = self.lanes.len() > 2;
+        let others = self.lanes.len() > 2 || self.tls.is_some();
         let round = self.line.shortest().unwrap_or_default();
+        if let Some(lane) = &self.tls
+            && lane.silent_for(now) > BEHIND + round * 2
+            && self.outbox.doubt(lane.number)
+        {
+            self.shared.lock().again += 1;
+        }
         for lane in self.lanes.iter_mut().skip(1).filter(|lane| lane.under_way > 0) {
             let silent = lane.silent_for(now);
             if others && silent > BEHIND + round * 2 && self.outbox.doubt(lane.number) {
@@ -526,6 +702,13 @@ impl Carrier {
     }
 
     fn close_silent(&mut self, now: Instant) {
+        if let Some(lane) = self.tls.as_mut().filter(|lane| !lane.closing)
+            && lane.silent_for(now) > GONE
+        {
+            lane.closing = true;
+            // The session may have ended already.
+            let _ = self.needs.send(Need::Close(lane.number));
+        }
         for lane in self.lanes.iter_mut().skip(1).filter(|lane| !lane.closing) {
             if lane.under_way > 0 && lane.silent_for(now) > GONE {
                 lane.closing = true;
@@ -549,8 +732,10 @@ impl Carrier {
     fn waited(&mut self, wait: &Wait, time: Duration) {
         let now = Instant::now();
         self.close_silent(now);
-        let under_way = self.lanes.iter().map(|lane| lane.under_way).sum();
-        let lanes = self.used().count();
+        let under_way = self.under_way();
+        let channels = if self.channels_carry(now) { self.used().count() } else { 0 };
+        let tls = self.tls.is_some();
+        let lanes = channels + usize::from(tls);
         let window = self.line.window();
         let round = self.line.shortest().unwrap_or_default();
         let (reason, repaired) = (self.reason_for_more(now), self.repaired);
@@ -559,11 +744,22 @@ impl Carrier {
         let spent = match wait {
             Wait::Messages => &mut figures.for_messages,
             Wait::Credit => &mut figures.for_credit,
-            Wait::Place => &mut figures.for_place,
+            Wait::Place | Wait::Tls(_) => &mut figures.for_place,
             Wait::Limit(_) => &mut figures.for_limit,
         };
         *spent += time;
         let before = *figures;
-        *figures = Figures { under_way, lanes, window, round, repaired, mtu, reason, ..before };
+        *figures = Figures {
+            under_way,
+            lanes,
+            channels,
+            tls,
+            window,
+            round,
+            repaired,
+            mtu,
+            reason,
+            ..before
+        };
     }
 }

@@ -19,7 +19,7 @@ use crate::{
     error::Error,
     net::{
         lane::{LaneEvent, LaneSender, Numbered},
-        network::Network,
+        network::{Kinds, Network},
         packet::SAFE_MTU,
         peer::{CONTROL as CONTROL_LABEL, Channel, DATA, Path, Peer},
     },
@@ -28,7 +28,7 @@ use crate::{
         binding::{CONTROL, FIRST_DATA},
         frame::{Frame, FrameError, Reason},
         lanes::Inbox,
-        signal::Signal,
+        signal::{LANE_TLS, Signal},
     },
 };
 
@@ -55,6 +55,8 @@ pub struct Link {
     pub inbox: Inbox,
     /// Data lanes beyond the first.
     pub(super) lanes: Lanes,
+    /// Kinds of lane that this end wants and both can open.
+    pub kinds: Kinds,
     /// The sealed room beside the lanes.
     pub signalling: Signalling,
     /// The longest frame for data that the peer takes, in bytes.
@@ -79,20 +81,25 @@ pub async fn connect(
     let servers = room.ice_servers().to_vec();
     let mut signalling = Signalling::new(room, &keys, role);
     let lanes = [(CONTROL, CONTROL_LABEL), (FIRST_DATA, DATA)];
-    let plan = Plan { role, keys: keys.clone(), lanes, mtu: SAFE_MTU, words };
+    let kinds = network.lanes();
+    let tls = |kinds: &[u16]| kinds.contains(&LANE_TLS);
+    let may_tls = tls(&kinds);
+    let plan = Plan { role, keys: keys.clone(), lanes, mtu: SAFE_MTU, words, kinds };
     let established = tokio::select! {
         established = establish(plan, &mut signalling, routes) => established,
         () = sleep(PATIENCE) => Err(Error::NoPath),
         interrupt = front.interrupted() => Err(Error::Interrupted(interrupt)),
     };
     match established {
-        Ok(Established { mut peer, channels, max_frame, peer_wants_words }) => {
+        Ok(Established { mut peer, channels, max_frame, peer_wants_words, kinds }) => {
             let path = peer.path().await;
             peer.opened();
             front.tell(Event::Connected(path));
             let [control, (first, brings)] = channels;
             let data = [Numbered::new(FIRST_DATA, brings)].into_iter().collect();
-            let lanes = Lanes::new(role, keys, network, servers, path, peer.likely_mtu().await);
+            let kinds = if may_tls && tls(&kinds) { network.kinds } else { Kinds::DataChannel };
+            let mtu = peer.likely_mtu().await;
+            let lanes = Lanes::new(role, keys, network, servers, path, mtu, kinds);
             let inbox = Inbox::default();
             let link = Link {
                 peer,
@@ -102,6 +109,7 @@ pub async fn connect(
                 data,
                 inbox,
                 lanes,
+                kinds,
                 signalling,
                 max_frame,
                 peer_wants_words,

@@ -62,6 +62,8 @@ pub(super) struct Plan<const N: usize> {
     pub(super) mtu: u32,
     /// This end's user wants to compare words.
     pub(super) words: bool,
+    /// Kinds of lane that this end can open.
+    pub(super) kinds: Vec<u16>,
 }
 
 /// What was made.
@@ -71,6 +73,8 @@ pub(super) struct Established<const N: usize> {
     /// The longest frame that the peer takes, in bytes.
     pub(super) max_frame: usize,
     pub(super) peer_wants_words: bool,
+    /// Kinds of lane that the peer can open.
+    pub(super) kinds: Vec<u16>,
 }
 
 /// Everything that must come together.
@@ -109,9 +113,9 @@ pub(super) async fn establish<S: Speech, const N: usize>(
     speech: &mut S,
     routes: Routes,
 ) -> Result<Established<N>, Error> {
-    let Plan { role, keys, lanes, mtu, words } = plan;
+    let Plan { role, keys, lanes, mtu, words, kinds } = plan;
     let labels = lanes.map(|(_, label)| label);
-    let (peer, mut channels, ours, theirs, early) = match role {
+    let (peer, mut channels, mut ours, theirs, early) = match role {
         Role::Sender => {
             let (peer, channels, ours) = Peer::offer(routes, labels, mtu).await?;
             (peer, channels, ours, None, Vec::new())
@@ -122,6 +126,7 @@ pub(super) async fn establish<S: Speech, const N: usize>(
             (peer, channels, ours, Some(offer), early)
         }
     };
+    ours.lanes = kinds;
     speech.say(&[Signal::Description(ours.clone())]);
     let greetings = lanes.map(|(lane, _)| Greeting { lane, opened: false, peer_wants_words: None });
     let probes = role == Role::Sender && mtu > SAFE_MTU;
@@ -147,7 +152,9 @@ pub(super) async fn establish<S: Speech, const N: usize>(
     }
     let Establishing { peer, theirs, greetings, .. } = establishing;
     let peer_wants_words = greetings.iter().any(|lane| lane.peer_wants_words == Some(true));
-    Ok(Established { peer, channels, max_frame: max_frame(theirs.as_ref()), peer_wants_words })
+    let max_frame = max_frame(theirs.as_ref());
+    let kinds = theirs.map_or_else(Vec::new, |description| description.lanes);
+    Ok(Established { peer, channels, max_frame, peer_wants_words, kinds })
 }
 
 /// A peer that takes messages of any length says 0 (RFC 8841, section 6.1).
@@ -171,7 +178,7 @@ async fn offer(speech: &mut impl Speech) -> Result<(Description, Vec<Signal>), E
 }
 
 /// What ends the attempt, whoever says it.
-fn heard(signalled: Signalled) -> Result<Signalled, Error> {
+pub(super) fn heard(signalled: Signalled) -> Result<Signalled, Error> {
     match &signalled {
         Signalled::Signals(signals) => {
             let reason = signals.iter().find_map(|signal| match signal {

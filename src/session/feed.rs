@@ -15,7 +15,7 @@ use crate::{
         Spent,
         source::{Chunk, ChunkReader, Frames, Source, SourceError},
     },
-    net::lane::LaneSender,
+    net::{lane::LaneSender, network::Kinds},
     proto::{
         digest::Hash,
         frame::ChunkHash,
@@ -75,10 +75,16 @@ impl Feed {
     /// # Panics
     /// When the system has no thread to give.
     #[must_use]
-    pub fn start(source: Arc<Source>, first: LaneSender, longest: usize, wishes: Wishes) -> Self {
+    pub fn start(
+        source: Arc<Source>,
+        first: LaneSender,
+        longest: usize,
+        wishes: Wishes,
+        kinds: Kinds,
+    ) -> Self {
         let (jobs, waiting) = queue::channel();
         let (give, messages) = mpsc::channel(READ_AHEAD);
-        let (carrier, handle) = Carrier::new(first, longest, wishes);
+        let (carrier, handle) = Carrier::new(first, longest, wishes, kinds);
         let spent = Arc::new(Spent::default());
         // Bounded by the jobs that the machine has under way.
         let (report, reports) = mpsc::unbounded_channel();

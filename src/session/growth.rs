@@ -90,6 +90,8 @@ pub struct Seen {
     pub round: Duration,
     /// A reason for more lanes.
     pub reason: Option<Reason>,
+    /// There is a lane of another kind, which fills a line by itself unless there is a reason.
+    pub helped: bool,
 }
 
 /// Why one lane is too few.
@@ -104,6 +106,10 @@ pub enum Reason {
 impl Seen {
     fn is_long(&self) -> bool {
         self.round > SHORT
+    }
+
+    fn is_enough(&self) -> bool {
+        self.helped && self.reason.is_none()
     }
 }
 
@@ -138,6 +144,7 @@ impl Growth {
         self.phase = match self.phase {
             Phase::Start(_) if self.connections != Connections::Auto => Phase::Fixed,
             Phase::Start(None) if delivered > 0 => Phase::Start(Some(now)),
+            Phase::Start(Some(_)) if seen.is_enough() => self.phase,
             Phase::Start(Some(_)) if seen.ready && seen.is_long() => {
                 self.go_to(if seen.round < FAR { FEW } else { MOST }, now)
             }
@@ -197,6 +204,7 @@ impl Growth {
     fn next(&self, seen: Seen) -> Option<usize> {
         let next = match self.step {
             _ if seen.is_long() && seen.reason.is_some() => MOST,
+            step if seen.is_enough() => step,
             step if seen.is_long() && seen.steady => (step + 1).clamp(FEW, MOST),
             step if seen.reason.is_some() => (step + 1).min(MOST),
             step => step,
@@ -230,7 +238,7 @@ mod tests {
 
     fn seen(delivered: u64, open: usize) -> Seen {
         let round = Duration::from_millis(20);
-        Seen { delivered, ready: true, open, steady: true, round, reason: None }
+        Seen { delivered, ready: true, open, steady: true, round, reason: None, helped: false }
     }
 
     /// Where a line that gives so many bytes a second to so many lanes gets to in a time.

@@ -1,8 +1,8 @@
-//! Further lanes of a connection, each a PeerConnection of its own with a data channel. They are
-//! described over the control channel, so that no server is needed, and take the kind of path that
-//! the first connection has found.
+//! Further lanes of a connection, each a PeerConnection of its own with a data channel, or a
+//! [connection of TLS](super::tls). They are described over the control channel, so that no server
+//! is needed, and data channels take the kind of path that the first connection has found.
 //!
-//! They are also how the path's MTU is found out: a lane that assumes one comes up only if its first
+//! Those are also how the path's MTU is found out: a lane that assumes one comes up only if its first
 //! message, which fills a packet, arrives. One at a time tries that. If it does not come up it is
 //! followed by one that assumes less; lanes that are opened meanwhile assume what every path carries.
 
@@ -17,16 +17,24 @@ use tokio::{sync::mpsc, time::timeout};
 use super::{
     establish::{Established, Plan, Speech, establish},
     signalling::Signalled,
+    tls,
 };
 use crate::{
     error::Error,
     net::{
         interfaces::ETHERNET_MTU,
-        network::{Network, Transport},
+        lane::{LaneReceiver, LaneSender},
+        network::{Kinds, Network, Transport},
         packet::SAFE_MTU,
-        peer::{Channel, DATA, Path, PeerEvent},
+        peer::{DATA, Path, PeerEvent},
+        stream::{self, StreamSender},
     },
-    proto::{Role, binding::FIRST_DATA, pake::Keys, signal::Signal},
+    proto::{
+        Role,
+        binding::FIRST_DATA,
+        pake::Keys,
+        signal::{LANE_DATA_CHANNEL, Signal},
+    },
 };
 
 /// The most further lanes of a connection.
@@ -35,12 +43,18 @@ pub(super) const MOST_LANES: usize = 16;
 /// The same through a relay, which grants a room so many allocations only.
 const MOST_RELAYED: usize = 4;
 
+/// Lanes of TLS that the receiver has at once: one that is lost here may not be lost there yet.
+const MOST_TLS: usize = 4;
+
 /// Lanes of one connection that the receiver answers, in all: what it remembers has an end.
 const MOST_NUMBERS: usize = 4096;
 
 /// How long a lane may take to come up. Of what is lost at random on the way there, SCTP sends
 /// the first again after a second.
 const PATIENCE: Duration = Duration::from_secs(8);
+
+/// The same for one of TLS.
+const TLS_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The same when it is to find out the path's MTU.
 const PROBE_PATIENCE: Duration = Duration::from_secs(4);
@@ -52,13 +66,22 @@ const PROBES: u32 = 2;
 /// Lanes that may fail one after the other until no more are opened.
 const FAILURES: u32 = 3;
 
+/// The end of a lane that sends.
+#[derive(Clone, Debug)]
+pub enum AnySender {
+    /// A data channel.
+    DataChannel(LaneSender),
+    /// TLS over TCP.
+    Tls(StreamSender),
+}
+
 /// What becomes of lanes.
 #[derive(Debug)]
 pub(super) enum News {
     /// To be told to the peer.
     Say(u32, Vec<Signal>),
-    /// A lane is open.
-    Open(u32, Channel),
+    /// A lane is open; at the receiver, one of TLS brings only.
+    Open(u32, Option<AnySender>, LaneReceiver),
     /// A lane is not there any more, or did not come up.
     Gone(u32),
 }
@@ -85,19 +108,39 @@ pub(super) struct Lanes {
     /// Whether one has come up that assumed it.
     proven: bool,
     failures: u32,
+    /// Both ends can open lanes of TLS.
+    may_tls: bool,
     tell: mpsc::UnboundedSender<News>,
     news: mpsc::UnboundedReceiver<News>,
 }
 
 #[derive(Debug)]
 struct Task {
+    kind: Kind,
     signals: mpsc::UnboundedSender<Vec<Signal>>,
     open: bool,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    DataChannel,
+    Tls,
+}
+
+impl Kind {
+    /// What kind of lane a peer means that says this first.
+    fn of(signals: &[Signal]) -> Self {
+        if signals.iter().any(|signal| matches!(signal, Signal::Listener(_))) {
+            Self::Tls
+        } else {
+            Self::DataChannel
+        }
+    }
+}
+
 /// What the peer says of one lane, and where to say something.
-struct Voice {
-    lane: u32,
+pub(super) struct Voice {
+    pub(super) lane: u32,
     signals: mpsc::UnboundedReceiver<Vec<Signal>>,
     tell: mpsc::UnboundedSender<News>,
 }
@@ -114,7 +157,8 @@ impl Speech for Voice {
 }
 
 impl Lanes {
-    /// None yet, beside a first connection that takes such a path, which may have this MTU.
+    /// None yet, beside a first connection that takes such a path, which may have this MTU; of
+    /// these kinds.
     pub(super) fn new(
         role: Role,
         keys: Keys,
@@ -122,6 +166,7 @@ impl Lanes {
         servers: Vec<IceServer>,
         path: Path,
         mtu: u32,
+        kinds: Kinds,
     ) -> Self {
         let relayed = path == Path::Relay;
         let transport = if relayed { Transport::Relay } else { Transport::Direct };
@@ -141,29 +186,55 @@ impl Lanes {
             in_vain: 0,
             proven: false,
             failures: 0,
+            may_tls: kinds != Kinds::DataChannel,
             tell,
             news,
         }
     }
 
-    /// Opens lanes until there are so many, if that can be done.
+    /// Opens data channels until there are so many, if that can be done.
     pub(super) fn want(&mut self, count: usize) {
         self.wanted = count.min(self.most);
-        while self.tasks.len() < self.wanted && self.failures < FAILURES {
-            let lane = self.next;
-            self.next = lane.saturating_add(1);
-            self.start(lane);
+        while self.count(Kind::DataChannel) < self.wanted && self.failures < FAILURES {
+            self.start_next(Kind::DataChannel);
         }
+    }
+
+    /// Opens a lane of TLS, if that can be done and there is none.
+    pub(super) fn want_tls(&mut self) {
+        if self.may_tls && self.count(Kind::Tls) == 0 {
+            self.start_next(Kind::Tls);
+        }
+    }
+
+    /// Whether a lane of TLS is open.
+    pub(super) fn has_tls(&self) -> bool {
+        self.tasks.values().any(|task| task.kind == Kind::Tls && task.open)
+    }
+
+    fn count(&self, kind: Kind) -> usize {
+        self.tasks.values().filter(|task| task.kind == kind).count()
+    }
+
+    fn start_next(&mut self, kind: Kind) {
+        let lane = self.next;
+        self.next = lane.saturating_add(1);
+        self.start(lane, kind);
     }
 
     /// What the peer says of a lane. The receiver answers one that is new.
     pub(super) fn heard(&mut self, lane: u32, signals: Vec<Signal>) {
+        let kind = Kind::of(&signals);
+        let has_place = match kind {
+            Kind::DataChannel => self.count(kind) < self.most,
+            Kind::Tls => self.may_tls && self.count(kind) < MOST_TLS,
+        };
         let may_answer = self.role == Role::Receiver
             && lane > FIRST_DATA
-            && self.tasks.len() < self.most
+            && has_place
             && self.used.len() < MOST_NUMBERS;
         if may_answer && self.used.insert(lane) {
-            self.start(lane);
+            self.start(lane, kind);
         }
         if let Some(task) = self.tasks.get(&lane) {
             // It may have ended.
@@ -176,10 +247,18 @@ impl Lanes {
         self.tasks.remove(&lane);
     }
 
-    fn start(&mut self, lane: u32) {
+    fn start(&mut self, lane: u32, kind: Kind) {
         let (signals, said) = mpsc::unbounded_channel();
-        self.tasks.insert(lane, Task { signals, open: false });
+        self.tasks.insert(lane, Task { kind, signals, open: false });
         let voice = Voice { lane, signals: said, tell: self.tell.clone() };
+        match kind {
+            Kind::DataChannel => self.start_data_channel(voice),
+            Kind::Tls => drop(tokio::spawn(run_tls(self.role, self.keys.clone(), voice))),
+        }
+    }
+
+    fn start_data_channel(&mut self, voice: Voice) {
+        let lane = voice.lane;
         let may_probe = self.role == Role::Sender && !self.proven && self.mtu > SAFE_MTU;
         let probes = *self.probe.get_or_insert(lane) == lane && may_probe;
         let plan = Plan {
@@ -188,6 +267,7 @@ impl Lanes {
             lanes: [(lane, DATA)],
             mtu: if self.proven || probes { self.mtu } else { SAFE_MTU },
             words: false,
+            kinds: vec![LANE_DATA_CHANNEL],
         };
         let (network, servers) = (self.network.clone(), self.servers.clone());
         let patience = if probes { PROBE_PATIENCE } else { PATIENCE };
@@ -199,14 +279,19 @@ impl Lanes {
         let Some(news) = self.news.recv().await else { return std::future::pending().await };
         match &news {
             News::Say(..) => {}
-            News::Open(lane, _) => {
-                self.tasks.get_mut(lane).into_iter().for_each(|task| task.open = true);
+            News::Open(lane, ..) => {
+                if let Some(task) = self.tasks.get_mut(lane) {
+                    task.open = true;
+                    if task.kind == Kind::DataChannel {
+                        self.failures = 0;
+                    }
+                }
                 self.proven |= self.probe == Some(*lane);
-                self.failures = 0;
             }
             News::Gone(lane) => {
-                let was_open = self.tasks.remove(lane).is_none_or(|task| task.open);
-                if self.role == Role::Sender && !was_open {
+                let is_channel = |task: &Task| task.kind == Kind::DataChannel;
+                let failed = self.tasks.remove(lane).is_some_and(|t| !t.open && is_channel(&t));
+                if self.role == Role::Sender && failed {
                     self.failed(*lane);
                 }
             }
@@ -229,7 +314,31 @@ impl Lanes {
     }
 }
 
-/// A lane, from its description to its end.
+/// A lane of TLS, from what is said of listeners to its end.
+async fn run_tls(role: Role, keys: Keys, mut voice: Voice) {
+    let lane = voice.lane;
+    match timeout(TLS_PATIENCE, tls::open(role, keys, &mut voice)).await {
+        Ok(Ok(connection)) => {
+            tracing::debug!(lane, "lane of TLS");
+            let (sender, receiver) = match role {
+                Role::Sender => {
+                    let (sender, receiver) = stream::sending(connection.stream);
+                    (Some(sender), receiver)
+                }
+                Role::Receiver => (None, stream::receiving(connection.stream)),
+            };
+            // The connection may have ended.
+            let _ = voice.tell.send(News::Open(lane, sender.clone().map(AnySender::Tls), receiver));
+            while voice.signals.recv().await.is_some() {}
+            sender.into_iter().for_each(|sender| sender.close());
+        }
+        Ok(Err(error)) => tracing::debug!(lane, %error, "lane of TLS"),
+        Err(_) => tracing::debug!(lane, "the lane of TLS does not come up"),
+    }
+    let _ = voice.tell.send(News::Gone(lane));
+}
+
+/// A data channel, from its description to its end.
 async fn run(
     plan: Plan<1>,
     mut voice: Voice,
@@ -242,11 +351,12 @@ async fn run(
     let mtu = plan.mtu;
     let established = timeout(patience, establish(plan, &mut voice, routes)).await;
     match established {
-        Ok(Ok(Established { mut peer, channels: [channel], .. })) => {
+        Ok(Ok(Established { mut peer, channels: [(sender, receiver)], .. })) => {
             tracing::debug!(lane, mtu, "lane");
             peer.opened();
             // The connection may have ended.
-            let _ = voice.tell.send(News::Open(lane, channel));
+            let sender = Some(AnySender::DataChannel(sender));
+            let _ = voice.tell.send(News::Open(lane, sender, receiver));
             loop {
                 tokio::select! {
                     event = peer.next() => if let PeerEvent::Lost = event { break },

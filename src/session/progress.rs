@@ -1,6 +1,9 @@
 //! The arithmetic of progress: how far, how fast, how much longer.
 
-use std::time::{Duration, Instant};
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
 
 use crate::proto::limit::Limit;
 
@@ -20,8 +23,29 @@ pub struct Progress {
     pub left: Option<Duration>,
     /// What the transfer waits for, once that is known.
     pub limit: Option<Limit>,
+    /// What carries it; at the receiver, the fastest of what may.
+    pub over: Over,
     /// What the lanes do, at the sender.
     pub lanes: Option<Lanes>,
+}
+
+/// The kinds of lane that carry a transfer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Over {
+    /// Data channels.
+    pub data_channels: bool,
+    /// TLS over TCP.
+    pub tls: bool,
+}
+
+impl fmt::Display for Over {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match (self.tls, self.data_channels) {
+            (true, false) => "TLS",
+            (true, true) => "TLS and data channels",
+            (false, _) => "data channels",
+        })
+    }
 }
 
 /// What the lanes of a transfer do.
@@ -85,7 +109,15 @@ impl Meter {
         let missing = self.total.saturating_sub(done) as f64;
         let left =
             (rate >= 1.0).then(|| Duration::try_from_secs_f64(missing / rate).ok()).flatten();
-        Progress { done, total: self.total, rate, left, limit: None, lanes: None }
+        Progress {
+            done,
+            total: self.total,
+            rate,
+            left,
+            limit: None,
+            over: Over::default(),
+            lanes: None,
+        }
     }
 }
 

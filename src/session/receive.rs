@@ -20,7 +20,7 @@ use super::{
     event::{Answer, Complete, Event, Front, Question},
     limits::Watch,
     meet,
-    progress::{Meter, Progress},
+    progress::{Meter, Over, Progress},
     reunion::{Heard, Meeting, Ties},
     send::{PROGRESS, answered, complete},
     summary::Offer,
@@ -562,7 +562,9 @@ impl<'a> Receiving<'a> {
             self.meter.expect(self.machine.offer().bytes());
             let progress = self.meter.measure(done, Instant::now());
             let limit = self.watch.told();
-            self.front.tell(Event::Progress(Progress { limit, ..progress }));
+            let tls = self.ties.has_tls();
+            let over = Over { tls, data_channels: !tls };
+            self.front.tell(Event::Progress(Progress { limit, over, ..progress }));
         }
     }
 

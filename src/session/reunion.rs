@@ -18,14 +18,14 @@ use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use super::{
     connect::{self, Arrived, Link, arrived, parsed},
     event::{Event, Front},
-    lanes::News,
+    lanes::{AnySender, News},
     meet::{Paired, random},
     signalling::{Signalled, cancelled},
 };
 use crate::{
     error::Error,
     net::{
-        lane::{LaneEvent, LaneSender, Numbered},
+        lane::{LaneEvent, Numbered},
         network::{Network, Transport},
         peer::{Path, PeerEvent},
         rendezvous::{Address, Connection, RendezvousError, Room, RoomEvent},
@@ -126,7 +126,7 @@ pub enum Heard {
     /// Something on the data lanes.
     Data(Arrived),
     /// There is a further data lane.
-    Lane(u32, LaneSender),
+    Lane(u32, AnySender),
     /// A data lane is gone.
     LaneGone(u32),
     /// What the other end takes for what limits the transfer.
@@ -180,9 +180,9 @@ impl Link {
                 self.send(&Frame::Lane { lane, signals }).await;
                 None
             }
-            News::Open(lane, (sender, receiver)) => {
+            News::Open(lane, sender, receiver) => {
                 self.data.push(Numbered::new(lane, receiver));
-                Some(Heard::Lane(lane, sender))
+                sender.map(|sender| Heard::Lane(lane, sender))
             }
             News::Gone(lane) => Some(Heard::LaneGone(lane)),
         }
@@ -214,6 +214,17 @@ impl Ties {
     /// Has so many further data lanes, if that can be done.
     pub fn want_lanes(&mut self, count: usize) {
         self.link.iter_mut().for_each(|link| link.lanes.want(count));
+    }
+
+    /// Has a lane of TLS, if that can be done.
+    pub fn want_tls(&mut self) {
+        self.link.iter_mut().for_each(|link| link.lanes.want_tls());
+    }
+
+    /// Whether there is a lane of TLS.
+    #[must_use]
+    pub fn has_tls(&self) -> bool {
+        self.link.as_ref().is_some_and(|link| link.lanes.has_tls())
     }
 
     /// Gives a data lane up.

@@ -20,7 +20,7 @@ use super::{
     feed::{Checker, Fed, Feed, Job},
     limits::Watch,
     meet::{Host, Wish},
-    progress::{Lanes, Meter, Progress},
+    progress::{Lanes, Meter, Over, Progress},
     reunion::{Heard, Meeting, Ties},
     summary::Offer,
 };
@@ -292,7 +292,8 @@ impl<'a> Sending<'a> {
                 self.meter = Meter::new(self.offer.bytes, Instant::now());
             }
             let (first, longest) = (link.first.clone(), link.max_frame);
-            self.feed = Some(Feed::start(self.source.clone(), first, longest, self.wishes));
+            let (source, kinds) = (self.source.clone(), link.kinds);
+            self.feed = Some(Feed::start(source, first, longest, self.wishes, kinds));
         }
         self.feed.as_mut()
     }
@@ -395,6 +396,7 @@ impl<'a> Sending<'a> {
                 Input::Changed(file)
             }
             Fed::Need(Need::Lanes(count)) => return self.ties.want_lanes(count),
+            Fed::Need(Need::Tls) => return self.ties.want_tls(),
             Fed::Need(Need::Close(lane)) => {
                 self.ties.close_lane(lane);
                 return self.change_lanes(Change::Gone(lane));
@@ -423,10 +425,12 @@ impl<'a> Sending<'a> {
             figures;
         let done = (self.earlier + sent).saturating_sub(under_way) + self.machine.spared();
         if done > 0 {
+            let over = Over { data_channels: figures.channels > 0, tls: figures.tls };
             let lanes = Some(Lanes { count, under_way, window, round, again, repaired, mtu });
             let progress = self.meter.measure(done, Instant::now());
             self.front.tell(Event::Progress(Progress {
                 limit: self.watch.limit,
+                over,
                 lanes,
                 ..progress
             }));

@@ -6,44 +6,66 @@ use std::{collections::HashSet, fs, process::Command};
 use serde_json::Value;
 
 use crate::{
-    harness::{Finished, Running, Scene, Server, sha256},
+    harness::{Finished, Running, Scene, Server, Start, sha256},
     internet::{Family, Internet, Site, server_addresses},
     namespace::{Network, drop_udp_from},
 };
 
-const ADDRESSES: [&str; 3] = ["10.78.1.1/24", "10.78.1.2/24", "10.78.1.3/24"];
+pub(crate) const ADDRESSES: [&str; 3] = ["10.78.1.1/24", "10.78.1.2/24", "10.78.1.3/24"];
+
+const DATA_CHANNELS: [&str; 2] = ["--lanes", "data-channel"];
 
 /// A transfer from machine to machine of one network.
-struct Transfer {
+pub(crate) struct Transfer {
     scene: Scene,
     _network: Network,
-    sending: String,
+    pub(crate) sending: String,
+    pub(crate) receiving: String,
     /// The UDP ports that the sender has open for the first connection.
     first: HashSet<String>,
-    sender: Running,
-    receiver: Running,
+    pub(crate) sender: Running,
+    pub(crate) receiver: Running,
     _server: Server,
 }
 
 impl Transfer {
     /// Starts one, with arguments for the sender, when the network is as the test wants it.
-    fn start(arguments: &[&str], arrange: impl Fn(&Network, &str)) -> Option<Self> {
+    pub(crate) fn start(arguments: &[&str], arrange: impl Fn(&Network, &str)) -> Option<Self> {
+        Self::with([arguments, &[]], |network, [_, receiving]| arrange(network, receiving))
+    }
+
+    /// The same, with arguments for both ends and both machines' names.
+    pub(crate) fn with(
+        arguments: [&[&str]; 2],
+        arrange: impl Fn(&Network, [&str; 2]),
+    ) -> Option<Self> {
         let mut network = Network::new()?;
         let [sending, receiving, serving] = ADDRESSES.map(|address| network.machine(&[address]));
-        arrange(&network, &receiving);
+        arrange(&network, [&sending, &receiving]);
         let scene = Scene::new();
         let server = Server::start_in(&serving, "10.78.1.3:0");
         let file = scene.large_file("a.bin");
         let sender = scene.send(&server, &file).in_namespace(&sending);
-        let sender = arguments.iter().fold(sender, |start, argument| start.arg(argument));
-        let mut sender = sender.start();
+        let all = |start: Start, arguments: &[&str]| {
+            arguments.iter().fold(start, |start, argument| start.arg(argument)).start()
+        };
+        let mut sender = all(sender, arguments[0]);
         let receiver = scene.receive_asking(&server, &sender.code());
-        let mut receiver = receiver.in_namespace(&receiving).start();
+        let mut receiver = all(receiver.in_namespace(&receiving), arguments[1]);
         receiver.event("accept?");
         // There are no further lanes before the answer.
         let first = udp_ports(&sending);
         receiver.type_line("y");
-        Some(Self { scene, first, _network: network, sending, sender, receiver, _server: server })
+        Some(Self {
+            scene,
+            _network: network,
+            sending,
+            receiving,
+            first,
+            sender,
+            receiver,
+            _server: server,
+        })
     }
 
     /// Waits until the sender uses so many lanes.
@@ -52,7 +74,7 @@ impl Transfer {
     }
 
     /// Waits for the end: everything is there, and the connection was never lost.
-    fn complete(self) -> [Finished; 2] {
+    pub(crate) fn complete(self) -> [Finished; 2] {
         let [sender, receiver] = [self.sender, self.receiver].map(|end| end.ended().expect(0));
         let [sent, arrived] =
             [self.scene.sender(), self.scene.receiver()].map(|it| sha256(&it.join("a.bin")));
@@ -79,7 +101,7 @@ fn most_lanes(sender: &Finished) -> Option<u64> {
 #[test]
 fn lanes_that_fall_silent_cost_no_byte() {
     // Slow enough that all lanes are there before it is over.
-    let arguments = ["--connections", "4", "--bwlimit", "40M"];
+    let arguments = ["--connections", "4", "--bwlimit", "40M", "--lanes", "data-channel"];
     let Some(mut transfer) = Transfer::start(&arguments, |_, _| {}) else { return };
     transfer.reach(4);
     let all = udp_ports(&transfer.sending);
@@ -94,7 +116,7 @@ fn lanes_that_fall_silent_cost_no_byte() {
 fn a_path_that_swallows_large_packets_is_no_black_hole() {
     for mtu in ["1280", "1400"] {
         let narrow = |network: &Network, machine: &str| network.narrow(machine, mtu);
-        let Some(transfer) = Transfer::start(&[], narrow) else { return };
+        let Some(transfer) = Transfer::start(&DATA_CHANNELS, narrow) else { return };
         let [sender, _] = transfer.complete();
         let narrow =
             sender.events().iter().all(|event| event["packet_bytes"].as_u64() < Some(1400));
@@ -104,7 +126,7 @@ fn a_path_that_swallows_large_packets_is_no_black_hole() {
 
 #[test]
 fn a_path_that_carries_larger_packets_than_any_must_is_given_them() {
-    let Some(transfer) = Transfer::start(&[], |_, _| {}) else { return };
+    let Some(transfer) = Transfer::start(&DATA_CHANNELS, |_, _| {}) else { return };
     let [sender, _] = transfer.complete();
     let packets = sender.events().iter().filter_map(|e| e["packet_bytes"].as_u64()).max();
     assert_eq!(packets, Some(1500));

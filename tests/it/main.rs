@@ -34,4 +34,5 @@ mod rogue;
 mod scale;
 mod secrets;
 mod sources;
+mod tls;
 mod transfer;

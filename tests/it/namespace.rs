@@ -137,9 +137,27 @@ impl Network {
 
 /// From here on datagrams from these ports of a machine are lost.
 pub(crate) fn drop_udp_from(machine: &str, ports: &[String]) {
-    let drop = format!("rule inet lost out udp sport {{ {} }} drop", ports.join(", "));
+    rule(machine, &format!("udp sport {{ {} }} drop", ports.join(", ")));
+}
+
+/// From here on what a machine sends to an address in a protocol (`tcp` or `udp`) is lost.
+pub(crate) fn drop_to(machine: &str, address: &str, protocol: &str) {
+    rule(machine, &format!("ip daddr {address} ip protocol {protocol} drop"));
+}
+
+/// From here on what a machine sends to an address over TCP resets the connection.
+pub(crate) fn reset_to(machine: &str, address: &str) {
+    rule(machine, &format!("ip daddr {address} ip protocol tcp reject with tcp reset"));
+}
+
+/// From here on nothing of what a machine sends is lost.
+pub(crate) fn drop_nothing(machine: &str) {
+    must(&["netns", "exec", machine, "nft", "flush", "table", "inet", "lost"]);
+}
+
+fn rule(machine: &str, what: &str) {
     let chain = "chain inet lost out { type filter hook output priority 0 ; }";
-    for rule in ["table inet lost", chain, &drop] {
+    for rule in ["table inet lost", chain, &format!("rule inet lost out {what}")] {
         must(&["netns", "exec", machine, "nft", "add", rule]);
     }
 }

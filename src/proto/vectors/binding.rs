@@ -26,6 +26,9 @@ struct Made {
     verify: bool,
     sender_fingerprint: Hex,
     receiver_fingerprint: Hex,
+    /// What the lane's TLS connection exports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    exporter: Option<Hex>,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -48,6 +51,8 @@ struct Heard {
     generation: u32,
     sender_fingerprint: Hex,
     receiver_fingerprint: Hex,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    exporter: Option<Hex>,
     /// This bit of the frame is turned over: bit 0 is the lowest of the first byte.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     flip: Option<usize>,
@@ -56,14 +61,19 @@ struct Heard {
     append: Option<Hex>,
 }
 
-fn binding(sender: &Hex, receiver: &Hex, generation: u32) -> Binding {
-    let fingerprints = Fingerprints { sender: sender.array(), receiver: receiver.array() };
-    Binding::new(keys(), fingerprints, generation)
+fn binding(ends: [&Hex; 2], generation: u32, exporter: Option<&Hex>) -> Binding {
+    let [sender, receiver] = ends.map(Hex::array);
+    let binding = Binding::new(keys(), Fingerprints { sender, receiver }, generation);
+    match exporter {
+        Some(exporter) => binding.under(exporter.array()),
+        None => binding,
+    }
 }
 
 impl Made {
     fn binding(&self) -> Binding {
-        binding(&self.sender_fingerprint, &self.receiver_fingerprint, self.generation)
+        let ends = [&self.sender_fingerprint, &self.receiver_fingerprint];
+        binding(ends, self.generation, self.exporter.as_ref())
     }
 }
 
@@ -91,17 +101,19 @@ impl Case {
 
 /// What the tag is over, from the specification's formula.
 fn covered(made: &Made, transcript: &Hex) -> Vec<u8> {
-    crate::proto::wire::join(&[
-        b"p2pshare/1 channel binding",
-        made.role.role().label().as_bytes(),
-        &made.lane.to_be_bytes(),
-        &made.generation.to_be_bytes(),
-        &made.nonce.bytes(),
-        &[u8::from(made.verify)],
-        &made.sender_fingerprint.bytes(),
-        &made.receiver_fingerprint.bytes(),
-        &transcript.bytes(),
-    ])
+    let mut parts = vec![
+        b"p2pshare/1 channel binding".to_vec(),
+        made.role.role().label().as_bytes().to_vec(),
+        made.lane.to_be_bytes().to_vec(),
+        made.generation.to_be_bytes().to_vec(),
+        made.nonce.bytes(),
+        vec![u8::from(made.verify)],
+        made.sender_fingerprint.bytes(),
+        made.receiver_fingerprint.bytes(),
+        transcript.bytes(),
+    ];
+    parts.extend(made.exporter.as_ref().map(Hex::bytes));
+    crate::proto::wire::join(&parts.iter().map(Vec::as_slice).collect::<Vec<_>>())
 }
 
 impl Heard {
@@ -110,8 +122,8 @@ impl Heard {
             *frame.get_mut(bit / 8).unwrap() ^= 1 << (bit % 8);
         }
         frame.extend(self.append.iter().flat_map(Hex::bytes));
-        let (sender, receiver) = (&self.sender_fingerprint, &self.receiver_fingerprint);
-        let binding = binding(sender, receiver, self.generation);
+        let ends = [&self.sender_fingerprint, &self.receiver_fingerprint];
+        let binding = binding(ends, self.generation, self.exporter.as_ref());
         let checked = binding.check(self.role.role(), self.lane, &hello_in(frame));
         refused(name, checked, &self.kind);
     }

@@ -185,6 +185,8 @@ fn constants() -> BTreeMap<&'static str, u64> {
         ("MAX_SEALED_PAYLOAD", number(seal::MAX_PAYLOAD)),
         ("MAX_CANDIDATES", number(signal::MAX_CANDIDATES)),
         ("LANE_DATA_CHANNEL", signal::LANE_DATA_CHANNEL.into()),
+        ("LANE_TLS", signal::LANE_TLS.into()),
+        ("MAX_ADDRESSES", number(signal::MAX_ADDRESSES)),
         ("CONTROL", binding::CONTROL.into()),
         ("FIRST_DATA", binding::FIRST_DATA.into()),
         ("NUMBER", number(lanes::NUMBER)),

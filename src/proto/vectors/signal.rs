@@ -1,5 +1,5 @@
 use super::*;
-use crate::proto::signal::{Candidate, CandidateKind, Description as Sdp, Setup, Signal};
+use crate::proto::signal::{Candidate, CandidateKind, Description as Sdp, Listener, Setup, Signal};
 
 #[derive(Deserialize, Serialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
@@ -23,6 +23,10 @@ enum Shown {
     EndOfCandidates,
     Cancel {
         reason: ReasonName,
+    },
+    Listener {
+        fingerprint: Hex,
+        addresses: Vec<std::net::SocketAddr>,
     },
 }
 
@@ -64,11 +68,15 @@ fn signal(shown: &Shown) -> Signal {
         }
         Shown::EndOfCandidates => Signal::EndOfCandidates,
         Shown::Cancel { reason } => Signal::Cancel(reason.reason()),
+        Shown::Listener { fingerprint, addresses } => Signal::Listener(Listener {
+            fingerprint: fingerprint.array(),
+            addresses: addresses.clone(),
+        }),
     }
 }
 
-/// The tags of descriptions and candidates, which hold fields.
-const NESTED: [u16; 2] = [0x8001, 0x0002];
+/// The tags of descriptions, candidates and listeners, which hold fields.
+const NESTED: [u16; 3] = [0x8001, 0x0002, 0x8005];
 
 fn setup(name: &str) -> Setup {
     match name {
@@ -112,4 +120,5 @@ fn signals_are_the_written_bytes_and_bad_ones_are_refused_by_kind() {
     assert_eq!(types, document::tags_of("Signals"));
     assert_eq!(fields[&NESTED[0]], document::tags_of("Descriptions"));
     assert_eq!(fields[&NESTED[1]], document::tags_of("Candidates"));
+    assert_eq!(fields[&NESTED[2]], document::tags_of("Listeners"));
 }

@@ -1,0 +1,347 @@
+//! A lane over a stream of bytes to the other end, which the kernel or a library paces: messages
+//! one way, each after its length, and the other way how much of them was taken.
+//! PROTOCOL.md, "Lanes of TLS".
+
+use std::{
+    io::{self, IoSlice},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use bytes::{Buf, Bytes, BytesMut};
+use futures_util::FutureExt;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf, split},
+    sync::{Notify, mpsc},
+};
+
+use super::lane::{Closed, LaneEvent, LaneReceiver};
+use crate::proto::lanes::MAX_MESSAGE;
+
+/// Before each message: its length.
+const LENGTH: usize = 4;
+
+/// An acknowledgement.
+const TAKEN: usize = 8;
+
+/// Bytes of messages that may wait for the stream: with what it takes at once this keeps it busy
+/// while the session does something else.
+const QUEUE: u64 = 512 * 1024;
+
+/// Messages that leave in one go.
+const BATCH: usize = 8;
+
+/// Messages are parts of buffers of so many bytes, of which the last so many are left over when a
+/// new one is begun.
+const BUFFER: usize = 1024 * 1024;
+const LEFT_OVER: usize = 16 * 1024;
+
+/// Bytes that are taken until it is said, if more are there.
+const SAY_TAKEN: u64 = 256 * 1024;
+
+/// The end of a stream that sends messages; at the receiver it is only a handle.
+#[derive(Clone, Debug)]
+pub struct StreamSender {
+    queue: mpsc::UnboundedSender<Bytes>,
+    state: Arc<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Bytes of messages that were queued, and that the stream has, and that the peer has taken.
+    handed: AtomicU64,
+    written: AtomicU64,
+    taken: AtomicU64,
+    closed: AtomicBool,
+    /// There is place, or the lane is closed.
+    place: Notify,
+    /// It is to be closed.
+    end: Notify,
+}
+
+impl State {
+    fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+        self.place.notify_one();
+    }
+
+    fn get(counter: &AtomicU64) -> u64 {
+        counter.load(Ordering::Relaxed)
+    }
+}
+
+/// Makes the sender's end of a lane. Nothing but its end comes from the receiver.
+#[must_use]
+pub fn sending<S>(stream: S) -> (StreamSender, LaneReceiver)
+where
+    S: AsyncRead + AsyncWrite + Send + 'static,
+{
+    let (queue, messages) = mpsc::unbounded_channel(); // Who sends looks for place.
+    let state = Arc::new(State::default());
+    let sender = StreamSender { queue, state: state.clone() };
+    let receiver = LaneReceiver::start(async move |events| {
+        let (read, write) = split(stream);
+        let ended = tokio::select! {
+            ended = write_messages(write, messages, &state) => ended,
+            ended = read_taken(read, &state) => ended,
+            () = state.end.notified() => Ok(()),
+        };
+        tracing::debug!(?ended, "stream");
+        state.close();
+        // The session may have ended already.
+        let _ = events.send(LaneEvent::Closed).await;
+    });
+    (sender, receiver)
+}
+
+/// Makes the receiver's end of a lane.
+#[must_use]
+pub fn receiving<S>(stream: S) -> LaneReceiver
+where
+    S: AsyncRead + AsyncWrite + Send + 'static,
+{
+    LaneReceiver::start(async move |events| {
+        let (read, write) = split(stream);
+        let ended = read_messages(read, write, &events).await;
+        tracing::debug!(?ended, "stream");
+        let _ = events.send(LaneEvent::Closed).await;
+    })
+}
+
+/// Writes one message.
+///
+/// # Errors
+/// Those of the stream.
+pub async fn write_message(
+    stream: &mut (impl AsyncWrite + Unpin),
+    message: &[u8],
+) -> io::Result<()> {
+    stream.write_all(&[&length(message.len()), message].concat()).await?;
+    stream.flush().await
+}
+
+/// Reads one message, and nothing beyond it.
+///
+/// # Errors
+/// Those of the stream, and one for a message that is too long.
+pub async fn read_message(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Bytes> {
+    let length = checked_length(stream.read_u32().await?)?;
+    let mut message = vec![0; length];
+    stream.read_exact(&mut message).await?;
+    Ok(message.into())
+}
+
+fn length(length: usize) -> [u8; LENGTH] {
+    u32::try_from(length).expect("a message is no longer than MAX_MESSAGE").to_be_bytes()
+}
+
+fn checked_length(length: u32) -> io::Result<usize> {
+    let length = usize::try_from(length).ok().filter(|length| *length <= MAX_MESSAGE);
+    length.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a message is too long"))
+}
+
+async fn write_messages<S: AsyncWrite>(
+    mut stream: WriteHalf<S>,
+    mut messages: mpsc::UnboundedReceiver<Bytes>,
+    state: &State,
+) -> io::Result<()> {
+    let mut batch = Vec::with_capacity(BATCH);
+    while messages.recv_many(&mut batch, BATCH).await > 0 {
+        let bytes: usize = batch.iter().map(Bytes::len).sum();
+        let lengths: Vec<_> = batch.iter().map(|message| length(message.len())).collect();
+        let parts = lengths.iter().zip(&batch);
+        let mut parts: Vec<_> = parts
+            .flat_map(|(length, message)| [IoSlice::new(length), IoSlice::new(message)])
+            .collect();
+        let mut left = parts.as_mut_slice();
+        while !left.is_empty() {
+            let written = stream.write_vectored(left).await?;
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            IoSlice::advance_slices(&mut left, written);
+        }
+        stream.flush().await?;
+        batch.clear();
+        state.written.fetch_add(bytes as u64, Ordering::Relaxed);
+        state.place.notify_one();
+    }
+    stream.shutdown().await
+}
+
+async fn read_taken<S: AsyncRead>(mut stream: ReadHalf<S>, state: &State) -> io::Result<()> {
+    loop {
+        let taken = stream.read_u64().await?;
+        if taken > State::get(&state.handed) {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "more taken than was sent"));
+        }
+        state.taken.fetch_max(taken, Ordering::Relaxed);
+    }
+}
+
+async fn read_messages<S: AsyncRead + AsyncWrite>(
+    mut read: ReadHalf<S>,
+    mut write: WriteHalf<S>,
+    events: &mpsc::Sender<LaneEvent>,
+) -> io::Result<()> {
+    let (mut taken, mut said) = (0, 0);
+    let mut buffer = BytesMut::new();
+    loop {
+        if buffer.capacity() - buffer.len() < LEFT_OVER {
+            buffer.reserve(BUFFER);
+        }
+        let count = match read.read_buf(&mut buffer).now_or_never() {
+            Some(count) => count?,
+            None => {
+                say_taken(&mut write, taken, &mut said).await?;
+                read.read_buf(&mut buffer).await?
+            }
+        };
+        if count == 0 {
+            return Ok(());
+        }
+        while let Some(message) = next_message(&mut buffer)? {
+            taken += message.len() as u64;
+            if events.send(LaneEvent::Message(message)).await.is_err() {
+                return Ok(());
+            }
+        }
+        if taken - said >= SAY_TAKEN {
+            say_taken(&mut write, taken, &mut said).await?;
+        }
+    }
+}
+
+fn next_message(buffer: &mut BytesMut) -> io::Result<Option<Bytes>> {
+    let Some(length) = buffer.first_chunk::<LENGTH>() else { return Ok(None) };
+    let length = checked_length(u32::from_be_bytes(*length))?;
+    if buffer.len() < LENGTH + length {
+        return Ok(None);
+    }
+    buffer.advance(LENGTH);
+    Ok(Some(buffer.split_to(length).freeze()))
+}
+
+async fn say_taken(
+    stream: &mut (impl AsyncWrite + Unpin),
+    taken: u64,
+    said: &mut u64,
+) -> io::Result<()> {
+    if taken > *said {
+        let bytes: [u8; TAKEN] = taken.to_be_bytes();
+        stream.write_all(&bytes).await?;
+        stream.flush().await?;
+        *said = taken;
+    }
+    Ok(())
+}
+
+impl StreamSender {
+    /// Sends a message; it waits where there is [place](Self::has_place) for it, or there is none.
+    ///
+    /// # Errors
+    /// [`Closed`] when the lane is.
+    pub fn send(&self, message: Bytes) -> Result<(), Closed> {
+        self.state.handed.fetch_add(message.len() as u64, Ordering::Relaxed);
+        self.queue.send(message).map_err(|_| Closed)
+    }
+
+    /// Closes the lane; what was not taken by then may be lost.
+    pub fn close(&self) {
+        self.state.end.notify_one();
+    }
+
+    /// Whether little enough waits for the stream.
+    #[must_use]
+    pub fn has_place(&self) -> bool {
+        State::get(&self.state.handed) - State::get(&self.state.written) < QUEUE
+    }
+
+    /// Waits until there may be place, or the lane may be closed.
+    pub async fn place(&self) {
+        self.state.place.notified().await;
+    }
+
+    /// Bytes that the peer has not taken.
+    ///
+    /// # Errors
+    /// [`Closed`] when the lane is.
+    pub fn outstanding(&self) -> Result<u64, Closed> {
+        if self.state.closed.load(Ordering::Relaxed) {
+            return Err(Closed);
+        }
+        Ok(State::get(&self.state.handed) - State::get(&self.state.taken))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{DuplexStream, duplex};
+
+    use super::*;
+
+    fn lane(buffer: usize) -> (StreamSender, LaneReceiver, LaneReceiver) {
+        let (ours, theirs) = duplex(buffer);
+        let (sender, events) = sending(ours);
+        (sender, events, receiving(theirs))
+    }
+
+    fn message(length: usize) -> Bytes {
+        (0..length).map(|i| (i % 251).to_le_bytes()[0]).collect()
+    }
+
+    async fn all_taken(sender: &StreamSender) {
+        while sender.outstanding() != Ok(0) {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn messages_arrive_as_they_were_and_are_acknowledged() {
+        let (sender, _events, mut receiver) = lane(1_000);
+        for length in [0, 1, 1_000, MAX_MESSAGE] {
+            sender.send(message(length)).unwrap();
+        }
+        for length in [0, 1, 1_000, MAX_MESSAGE] {
+            let LaneEvent::Message(arrived) = receiver.next().await else { panic!("closed") };
+            assert_eq!(arrived, message(length));
+        }
+        all_taken(&sender).await;
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_takes_nothing_leaves_no_place_and_a_closed_one_is_told() {
+        let (ours, theirs) = duplex(1_000);
+        let (sender, mut events) = sending(ours);
+        while sender.has_place() {
+            sender.send(message(MAX_MESSAGE)).unwrap();
+        }
+        assert!(sender.outstanding().unwrap() < QUEUE + MAX_MESSAGE as u64);
+        drop(theirs);
+        assert!(matches!(events.next().await, LaneEvent::Closed));
+        assert_eq!(sender.outstanding(), Err(Closed));
+        sender.place().await;
+    }
+
+    async fn closes(write: &[u8]) {
+        let (mut ours, theirs) = duplex(1_000);
+        let mut receiver = receiving(theirs);
+        ours.write_all(write).await.unwrap();
+        assert!(matches!(receiver.next().await, LaneEvent::Closed));
+    }
+
+    #[tokio::test]
+    async fn a_message_that_is_too_long_closes_the_lane() {
+        closes(&length(MAX_MESSAGE + 1)).await;
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_takes_what_was_not_sent_closes_the_lane() {
+        let (ours, mut theirs): (DuplexStream, _) = duplex(1_000);
+        let (_sender, mut events) = sending(ours);
+        theirs.write_u64(1).await.unwrap();
+        assert!(matches!(events.next().await, LaneEvent::Closed));
+    }
+}

@@ -1,0 +1,432 @@
+//! TLS 1.3 over TCP straight between the two ends: both listen and connect at once, and each takes
+//! only the certificate whose fingerprint the other has told it. PROTOCOL.md, "Lanes of TLS".
+//!
+//! The certificate is not that of DTLS, whose key the `webrtc` crate does not give away; each lane
+//! has a new one.
+
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    io,
+    net::{IpAddr, SocketAddr, SocketAddrV6},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
+
+use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
+use rustls::{
+    ClientConfig, DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::{CryptoProvider, ring, verify_tls13_signature},
+    pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime},
+    server::danger::{ClientCertVerified, ClientCertVerifier},
+    version::TLS13,
+};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::{AbortHandle, JoinSet},
+    time::timeout,
+};
+use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
+
+use super::interfaces;
+use crate::proto::{
+    binding::EXPORTER_LABEL,
+    signal::{Listener, MAX_ADDRESSES},
+};
+
+/// What the handshake names: nobody (RFC 6761, section 6.4).
+const NAME: &str = "p2pshare.invalid";
+
+/// The application protocol.
+const PROTOCOL: &[u8] = b"p2pshare/1";
+
+/// How long a handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+
+/// Handshakes with whoever has connected that are under way at once; the oldest makes place.
+const MOST_STRANGERS: usize = 32;
+
+/// This end of a lane that is to be: it listens, until it is dropped or meets the other.
+pub struct Endpoint {
+    identity: CertifiedKey<KeyPair>,
+    listeners: Vec<TcpListener>,
+}
+
+/// A connection whose other end has shown the right certificate.
+#[derive(Debug)]
+pub struct Connection {
+    /// Its bytes.
+    pub stream: TlsStream<TcpStream>,
+    /// What it exports for a lane's binding.
+    pub exporter: [u8; 32],
+}
+
+/// Two ends that look for each other. What comes late is closed when it is dropped.
+#[derive(Debug)]
+pub struct Meeting {
+    listeners: Vec<TcpListener>,
+    server: Arc<ServerConfig>,
+    attempts: JoinSet<io::Result<Connection>>,
+    strangers: VecDeque<AbortHandle>,
+}
+
+impl Endpoint {
+    /// Makes a certificate, and listens on this machine's addresses as far as that works.
+    ///
+    /// # Panics
+    /// Never: a key and a certificate can always be made.
+    #[must_use]
+    pub fn open() -> Self {
+        let identity = generate_simple_self_signed([NAME.to_owned()]);
+        let identity = identity.expect("a key and a certificate can be made");
+        let listeners = interfaces::gather().into_iter().filter_map(|at| listen(at).ok());
+        Self { identity, listeners: listeners.take(MAX_ADDRESSES).collect() }
+    }
+
+    /// What the other end must be told.
+    #[must_use]
+    pub fn listener(&self) -> Listener {
+        let addresses = self.listeners.iter().filter_map(|listener| listener.local_addr().ok());
+        Listener {
+            fingerprint: fingerprint(self.identity.cert.der()),
+            addresses: addresses.collect(),
+        }
+    }
+
+    /// Looks for the other end, where it listens and here.
+    ///
+    /// # Panics
+    /// Never: the configurations are always the same.
+    #[must_use]
+    pub fn meet(self, peer: &Listener) -> Meeting {
+        let Self { identity: CertifiedKey { cert, signing_key }, listeners } = self;
+        let provider = Arc::new(provider());
+        let verifier = Arc::new(Pinned(peer.fingerprint));
+        let chain = vec![cert.der().clone()];
+        let key = || PrivateKeyDer::from(PrivatePkcs8KeyDer::from(signing_key.serialize_der()));
+        let mut client = ClientConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(&[&TLS13])
+            .expect("ring knows TLS 1.3")
+            .dangerous()
+            .with_custom_certificate_verifier(verifier.clone())
+            .with_client_auth_cert(chain.clone(), key())
+            .expect("the key is that of the certificate");
+        client.alpn_protocols = vec![PROTOCOL.to_vec()];
+        client.resumption = rustls::client::Resumption::disabled();
+        let mut server = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&TLS13])
+            .expect("ring knows TLS 1.3")
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(chain, key())
+            .expect("the key is that of the certificate");
+        server.alpn_protocols = vec![PROTOCOL.to_vec()];
+        server.send_tls13_tickets = 0;
+        let client = Arc::new(client);
+        let mut attempts = JoinSet::new();
+        for address in peer.addresses.iter().take(MAX_ADDRESSES).flat_map(|at| behind(*at)) {
+            let client = client.clone();
+            attempts.spawn(in_time(async move {
+                let name = ServerName::try_from(NAME).expect("a name");
+                let stream = TcpStream::connect(address).await?;
+                TlsConnector::from(client).connect(name, stream).await.map(TlsStream::from)
+            }));
+        }
+        Meeting { listeners, server: Arc::new(server), attempts, strangers: VecDeque::new() }
+    }
+}
+
+impl std::fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Endpoint(..)")
+    }
+}
+
+impl Meeting {
+    /// The next connection to the other end; never, when there is none.
+    pub async fn next(&mut self) -> Connection {
+        loop {
+            tokio::select! {
+                stream = accepted(&mut self.listeners) => self.accept(stream),
+                Some(attempt) = self.attempts.join_next() => match attempt {
+                    Ok(Ok(connection)) => return connection,
+                    Ok(Err(error)) => tracing::debug!(%error, "TLS"),
+                    Err(_) => tracing::debug!("too many strangers"),
+                },
+                else => std::future::pending().await,
+            }
+        }
+    }
+
+    fn accept(&mut self, stream: TcpStream) {
+        self.strangers.retain(|stranger| !stranger.is_finished());
+        if self.strangers.len() == MOST_STRANGERS {
+            self.strangers.pop_front().into_iter().for_each(|stranger| stranger.abort());
+        }
+        let acceptor = TlsAcceptor::from(self.server.clone());
+        let handshake = async move { acceptor.accept(stream).await.map(TlsStream::from) };
+        self.strangers.push_back(self.attempts.spawn(in_time(handshake)));
+    }
+}
+
+impl Connection {
+    /// Has the kernel fill a line that loses packets, if it knows how to and lets this user.
+    pub fn expect_loss(&self) {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        {
+            let (socket, _) = self.stream.get_ref();
+            let set = rustix::net::sockopt::set_tcp_congestion(socket, "bbr");
+            tracing::debug!(?set, "BBR");
+        }
+    }
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let listener = std::net::TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
+}
+
+/// Whoever connects next; a listener that fails is given up.
+async fn accepted(listeners: &mut Vec<TcpListener>) -> TcpStream {
+    poll_fn(|cx| {
+        let mut accepted = None;
+        listeners.retain(|listener| match listener.poll_accept(cx) {
+            _ if accepted.is_some() => true,
+            Poll::Ready(Ok((stream, _))) => {
+                accepted = Some(stream);
+                true
+            }
+            Poll::Ready(Err(error)) => {
+                tracing::debug!(%error, "a listener");
+                false
+            }
+            Poll::Pending => true,
+        });
+        accepted.map_or(Poll::Pending, Poll::Ready)
+    })
+    .await
+}
+
+/// The same address behind each interface that it may lie behind.
+fn behind(address: SocketAddr) -> Vec<SocketAddr> {
+    match address.ip() {
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => {
+            let zones = interfaces::zones().into_iter();
+            zones.map(|zone| SocketAddrV6::new(v6, address.port(), 0, zone).into()).collect()
+        }
+        _ => vec![address],
+    }
+}
+
+async fn in_time(
+    handshake: impl Future<Output = io::Result<TlsStream<TcpStream>>>,
+) -> io::Result<Connection> {
+    let stream = timeout(HANDSHAKE, handshake).await.map_err(|_| io::ErrorKind::TimedOut)??;
+    let (socket, _) = stream.get_ref();
+    socket.set_nodelay(true)?;
+    let exporter = match &stream {
+        TlsStream::Client(stream) => {
+            stream.get_ref().1.export_keying_material([0; 32], EXPORTER_LABEL, None)
+        }
+        TlsStream::Server(stream) => {
+            stream.get_ref().1.export_keying_material([0; 32], EXPORTER_LABEL, None)
+        }
+    };
+    let exporter = exporter.map_err(io::Error::other)?;
+    Ok(Connection { stream, exporter })
+}
+
+/// The cipher that processors have instructions for comes first: not a choice of strength.
+fn provider() -> CryptoProvider {
+    let cipher_suites = vec![
+        ring::cipher_suite::TLS13_AES_128_GCM_SHA256,
+        ring::cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
+    ];
+    CryptoProvider { cipher_suites, ..ring::default_provider() }
+}
+
+fn fingerprint(certificate: &CertificateDer<'_>) -> [u8; 32] {
+    Sha256::digest(certificate).into()
+}
+
+/// Takes the one certificate that has this fingerprint, whatever it says.
+#[derive(Debug)]
+struct Pinned([u8; 32]);
+
+impl Pinned {
+    fn check(&self, certificate: &CertificateDer<'_>) -> Result<(), rustls::Error> {
+        if bool::from(fingerprint(certificate).ct_eq(&self.0)) {
+            Ok(())
+        } else {
+            Err(rustls::CertificateError::ApplicationVerificationFailure.into())
+        }
+    }
+
+    fn signed(
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = ring::default_provider().signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, &algorithms)
+    }
+
+    fn schemes() -> Vec<SignatureScheme> {
+        ring::default_provider().signature_verification_algorithms.supported_schemes()
+    }
+
+    fn not_tls12() -> rustls::Error {
+        rustls::Error::General("only TLS 1.3 is spoken".to_owned())
+    }
+}
+
+impl ServerCertVerifier for Pinned {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        self.check(certificate).map(|()| ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(Self::not_tls12())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Self::signed(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        Self::schemes()
+    }
+}
+
+impl ClientCertVerifier for Pinned {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        self.check(certificate).map(|()| ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(Self::not_tls12())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Self::signed(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        Self::schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    async fn met(ours: Endpoint, theirs: Endpoint) -> (Connection, Connection) {
+        let (our_listener, their_listener) = (ours.listener(), theirs.listener());
+        let (mut ours, mut theirs) = (ours.meet(&their_listener), theirs.meet(&our_listener));
+        tokio::join!(ours.next(), theirs.next())
+    }
+
+    /// An end that only connects.
+    fn quiet() -> Endpoint {
+        Endpoint { listeners: Vec::new(), ..Endpoint::open() }
+    }
+
+    #[tokio::test]
+    async fn two_ends_meet_and_export_the_same() {
+        let (mut ours, mut theirs) = met(Endpoint::open(), quiet()).await;
+        assert_eq!(ours.exporter, theirs.exporter);
+        ours.stream.write_all(b"hello").await.unwrap();
+        ours.stream.flush().await.unwrap();
+        let mut heard = [0; 5];
+        theirs.stream.read_exact(&mut heard).await.unwrap();
+        assert_eq!(&heard, b"hello");
+        let (others, _) = met(quiet(), Endpoint::open()).await;
+        assert_ne!(others.exporter, ours.exporter);
+    }
+
+    /// Whether an end that listens takes one that connects, when each expects this fingerprint of the
+    /// other, or the right one.
+    async fn takes(of_client: Option<[u8; 32]>, of_server: Option<[u8; 32]>) -> bool {
+        let (server, client) = (Endpoint::open(), quiet());
+        let [mut at_server, mut at_client] = [&server, &client].map(Endpoint::listener);
+        at_client.fingerprint = of_client.unwrap_or(at_client.fingerprint);
+        at_server.fingerprint = of_server.unwrap_or(at_server.fingerprint);
+        let (mut server, mut client) = (server.meet(&at_client), client.meet(&at_server));
+        let served = async {
+            let stream = accepted(&mut server.listeners).await;
+            server.accept(stream);
+            server.attempts.join_next().await.unwrap().unwrap()
+        };
+        let (served, _) = tokio::join!(served, client.attempts.join_next());
+        served.is_ok()
+    }
+
+    #[tokio::test]
+    async fn a_certificate_of_another_fingerprint_is_refused_on_both_sides() {
+        assert!(takes(None, None).await);
+        assert!(!takes(Some([9; 32]), None).await, "the client's");
+        assert!(!takes(None, Some([9; 32])).await, "the server's");
+    }
+
+    #[tokio::test]
+    async fn strangers_that_say_nothing_make_place_for_the_other_end() {
+        let (ours, theirs) = (Endpoint::open(), quiet());
+        let [our_listener, their_listener] = [&ours, &theirs].map(Endpoint::listener);
+        let at = our_listener.addresses[0];
+        let mut ours = ours.meet(&their_listener);
+        let mut strangers = Vec::new();
+        for _ in 0..10 * MOST_STRANGERS {
+            let (stranger, ()) = tokio::join!(TcpStream::connect(at), async {
+                let stream = accepted(&mut ours.listeners).await;
+                ours.accept(stream);
+            });
+            strangers.push(stranger.unwrap());
+            assert!(ours.strangers.len() <= MOST_STRANGERS);
+        }
+        let mut theirs = theirs.meet(&our_listener);
+        let (ours, theirs) = tokio::join!(ours.next(), theirs.next());
+        assert_eq!(ours.exporter, theirs.exporter);
+    }
+}

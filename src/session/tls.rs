@@ -1,0 +1,144 @@
+//! A lane of TLS, from what the ends say of their listeners to the first messages on it, which
+//! prove that it is theirs. PROTOCOL.md, "Lanes of TLS".
+
+use std::time::{Duration, Instant};
+
+use rand_core::Rng;
+use tokio::{task::JoinSet, time::timeout};
+
+use super::{
+    establish::{Speech, heard},
+    lanes::Voice,
+    meet::random,
+    signalling::Signalled,
+};
+use crate::{
+    error::Error,
+    net::{
+        stream::{read_message, write_message},
+        tls::{Connection, Endpoint},
+    },
+    proto::{
+        Role,
+        binding::{Binding, Fingerprints},
+        frame::Frame,
+        pake::Keys,
+        signal::{Listener, Signal},
+    },
+};
+
+/// How long the other end may take for its first message.
+const GREETING: Duration = Duration::from_secs(2);
+
+/// A line whose round trip takes so long may lose packets.
+const LONG: Duration = Duration::from_millis(5);
+
+/// Opens a lane of this number.
+///
+/// # Errors
+/// [`Error::NoPath`] when the other end does not want one. One that never comes up takes for ever.
+pub(super) async fn open(role: Role, keys: Keys, voice: &mut Voice) -> Result<Connection, Error> {
+    let endpoint = Endpoint::open();
+    let ours = endpoint.listener();
+    voice.say(&[Signal::Listener(ours.clone())]);
+    let theirs = listener(voice).await?;
+    let (sender, receiver) = match role {
+        Role::Sender => (ours.fingerprint, theirs.fingerprint),
+        Role::Receiver => (theirs.fingerprint, ours.fingerprint),
+    };
+    let binding = Binding::new(keys, Fingerprints { sender, receiver }, 0);
+    let mut meeting = endpoint.meet(&theirs);
+    match role {
+        Role::Sender => loop {
+            let greeted = greet(meeting.next().await, binding.clone(), voice.lane);
+            match timeout(GREETING, greeted).await {
+                Ok(Ok(connection)) => return Ok(connection),
+                Ok(Err(error)) => tracing::debug!(%error, "TLS"),
+                Err(_) => tracing::debug!("the peer does not greet"),
+            }
+        },
+        Role::Receiver => {
+            let mut greetings = JoinSet::new();
+            loop {
+                tokio::select! {
+                    connection = meeting.next() => {
+                        greetings.spawn(answer(connection, binding.clone(), voice.lane));
+                    }
+                    Some(answered) = greetings.join_next() => match answered {
+                        Ok(Ok(connection)) => return Ok(connection),
+                        Ok(Err(error)) => tracing::debug!(%error, "TLS"),
+                        Err(error) => tracing::debug!(%error, "TLS"),
+                    },
+                }
+            }
+        }
+    }
+}
+
+/// Waits for what the other end says of its listener.
+async fn listener(voice: &mut Voice) -> Result<Listener, Error> {
+    loop {
+        if let Signalled::Signals(signals) = heard(voice.next().await?)? {
+            let listener = signals.into_iter().find_map(|signal| match signal {
+                Signal::Listener(listener) => Some(listener),
+                _ => None,
+            });
+            if let Some(listener) = listener {
+                return Ok(listener);
+            }
+        }
+    }
+}
+
+/// The sender's part: it speaks first, on the connection that it has chosen.
+async fn greet(
+    mut connection: Connection,
+    binding: Binding,
+    lane: u32,
+) -> Result<Connection, Error> {
+    let start = Instant::now();
+    let binding = binding.under(connection.exporter);
+    say_hello(&mut connection, &binding, Role::Sender, lane).await?;
+    take_hello(&mut connection, &binding, Role::Receiver, lane).await?;
+    if start.elapsed() >= LONG {
+        connection.expect_loss();
+    }
+    Ok(connection)
+}
+
+/// The receiver's part, on each connection that there is.
+async fn answer(
+    mut connection: Connection,
+    binding: Binding,
+    lane: u32,
+) -> Result<Connection, Error> {
+    let binding = binding.under(connection.exporter);
+    take_hello(&mut connection, &binding, Role::Sender, lane).await?;
+    say_hello(&mut connection, &binding, Role::Receiver, lane).await?;
+    Ok(connection)
+}
+
+async fn say_hello(
+    connection: &mut Connection,
+    binding: &Binding,
+    role: Role,
+    lane: u32,
+) -> Result<(), Error> {
+    let mut nonce = [0; 16];
+    random().fill_bytes(&mut nonce);
+    let hello = Frame::Hello(binding.hello(role, lane, nonce, false)).to_wire();
+    write_message(&mut connection.stream, &hello).await.map_err(|_| Error::NoPath)
+}
+
+async fn take_hello(
+    connection: &mut Connection,
+    binding: &Binding,
+    role: Role,
+    lane: u32,
+) -> Result<(), Error> {
+    let message = read_message(&mut connection.stream).await.map_err(|_| Error::NoPath)?;
+    let Ok(Some(Frame::Hello(hello))) = Frame::from_wire(&message) else {
+        return Err(Error::Unbound);
+    };
+    binding.check(role, lane, &hello).map_err(|_| Error::Unbound)
+}
