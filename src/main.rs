@@ -117,17 +117,18 @@ async fn measure(args: BenchArgs, general: General, ui: &mut Ui) -> Result<(), E
 /// Runs a session and shows its events until it ends.
 async fn follow<F>(start: impl FnOnce(Front) -> F, ui: &mut Ui) -> Result<(), Error>
 where
-    F: Future<Output = Result<Complete, Error>>,
+    F: Future<Output = Result<Complete, Error>> + Send + 'static,
 {
     let (tell, mut events) = mpsc::unbounded_channel::<Event>();
-    let session = start(Front::new(tell, signals()));
+    // On a thread of the runtime, where its tasks need not be woken across threads.
+    let session = tokio::spawn(start(Front::new(tell, signals())));
     let show = async {
         while let Some(event) = events.recv().await {
             ui.show(event);
         }
     };
     let (ended, ()) = tokio::join!(session, show);
-    ended.map(|_| ())
+    ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())).map(|_| ())
 }
 
 fn transfers(what: TransfersCommand, ui: &mut Ui) -> Result<(), Error> {

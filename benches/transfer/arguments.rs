@@ -26,7 +26,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "MIB")]
     pub(crate) size: Option<u64>,
 
-    /// Adds p2pshare with this number of connections to each case.
+    /// Adds p2pshare with this number of data channels to each case.
     #[arg(long, value_name = "N")]
     pub(crate) connections: Vec<String>,
 

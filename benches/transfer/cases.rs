@@ -53,6 +53,7 @@ pub(crate) fn all() -> Vec<Case> {
 pub(crate) fn quick() -> Vec<Case> {
     let contenders = vec![
         product(),
+        data_channels(),
         Contender::Channel(Packets::Safe),
         Contender::Tcp(Target::Memory),
         Contender::Tcp(Target::File),
@@ -83,11 +84,21 @@ fn product() -> Contender {
     Contender::P2pshare(Variant::default())
 }
 
-/// The product with a number of connections.
+/// The product with a number of data channels, and nothing else.
 pub(crate) fn connections(number: &str) -> Contender {
     Contender::P2pshare(Variant {
         name: Some(format!("--connections {number}")),
         connections: Some(number.to_owned()),
+        data_channels: true,
+        ..Variant::default()
+    })
+}
+
+/// The product without lanes of TLS, as it is with a browser.
+fn data_channels() -> Contender {
+    Contender::P2pshare(Variant {
+        name: Some("data channels".to_owned()),
+        data_channels: true,
         ..Variant::default()
     })
 }
@@ -100,17 +111,21 @@ fn tools() -> [Contender; 4] {
 fn near() -> Vec<Contender> {
     let bare = [Packets::Safe, Packets::Path].map(Contender::Channel);
     let tcp = [Target::Memory, Target::File].map(Contender::Tcp);
-    [product()].into_iter().chain(bare).chain(tcp).chain(tools()).collect()
+    [product(), data_channels()].into_iter().chain(bare).chain(tcp).chain(tools()).collect()
 }
 
 fn far() -> Vec<Contender> {
-    [product(), Contender::Tcp(Target::File)].into_iter().chain(tools()).collect()
+    [product(), data_channels(), Contender::Tcp(Target::File)].into_iter().chain(tools()).collect()
 }
 
 fn buffers() -> Vec<Contender> {
     let with = |name: &str, bytes| {
-        let name = Some(format!("{name} buffers"));
-        Contender::P2pshare(Variant { name, buffers: Some(bytes), ..Variant::default() })
+        Contender::P2pshare(Variant {
+            name: Some(format!("{name} buffers")),
+            data_channels: true,
+            buffers: Some(bytes),
+            ..Variant::default()
+        })
     };
     vec![with("208 KiB", DEFAULT_BUFFERS), with("4 MiB", WANTED_BUFFERS)]
 }
@@ -129,7 +144,7 @@ fn grid() -> Vec<Case> {
     let case = |(time, loss): (u64, f64)| {
         let queue = (100 * 1000 * time / 8 / 1024).max(64);
         let contenders = ["1", "4", "16"].map(connections);
-        let contenders = [product()].into_iter().chain(contenders).collect();
+        let contenders = [data_channels()].into_iter().chain(contenders).collect();
         let place = line(time, 100, queue, loss / 100.0);
         case(&format!("grid-{time}-{loss}"), place, 64 * MIB, contenders)
     };

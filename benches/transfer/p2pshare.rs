@@ -21,6 +21,9 @@ pub(crate) fn run(scene: &Scene<'_>, variant: &Variant) -> Result<Measured, Stri
     if let Some(connections) = &variant.connections {
         sender.args(["--connections", connections]);
     }
+    if variant.data_channels {
+        sender.args(["--lanes", "data-channel"]);
+    }
     let mut sender = Running::start(sender);
     let (code, at) = sender.wait_for(code)?;
     // The sender's server is named, since how long a search takes is a matter of its own.

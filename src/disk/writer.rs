@@ -32,6 +32,9 @@ use crate::proto::{
 /// Bytes that are hashed at a time.
 const HASH_STEP: usize = 256 * 1024;
 
+/// Parts that were stored are told of together: each time somebody has to be woken.
+const TOLD_TOGETHER: u32 = 4;
+
 /// Where everything goes.
 pub enum Target {
     /// Into a folder.
@@ -112,7 +115,8 @@ impl Writer {
         let hasher = Hasher::start(reports.clone());
         let spent = Arc::new(Spent::default());
         let (target, hashers) = (None, HashMap::new());
-        let work = Work { target, hashers, hasher, spent: spent.clone(), reports };
+        let stored = (0, 0);
+        let work = Work { target, hashers, hasher, spent: spent.clone(), stored, reports };
         let thread =
             thread::Builder::new().name("writer".to_owned()).spawn(move || work.run(&queue));
         Self { commands, spent, thread: thread.expect("the system has a thread to give") }
@@ -153,6 +157,8 @@ struct Work {
     hashers: HashMap<(FileId, u32), Sha256>,
     hasher: Hasher,
     spent: Arc<Spent>,
+    /// Bytes and parts that were stored, and are not told yet.
+    stored: (u64, u32),
     reports: UnboundedSender<Report>,
 }
 
@@ -160,7 +166,7 @@ impl Work {
     fn run(mut self, queue: &mpsc::Receiver<Order>) {
         let mut keep = true;
         let mut failed = false;
-        for order in queue {
+        while let Ok(order) = self.next(queue) {
             match order {
                 Order::End(wish) => {
                     keep = wish;
@@ -178,6 +184,15 @@ impl Work {
         if let Some(Open::Folder(sink)) = self.target {
             sink.close(keep);
         }
+    }
+
+    /// The next order. Before it is waited for, it is told what was stored.
+    fn next(&mut self, queue: &mpsc::Receiver<Order>) -> Result<Order, mpsc::RecvError> {
+        if let Ok(order) = queue.try_recv() {
+            return Ok(order);
+        }
+        self.tell_stored();
+        queue.recv()
     }
 
     fn carry_out(&mut self, command: Command) -> Result<(), SinkError> {
@@ -232,7 +247,11 @@ impl Work {
         match &mut self.target {
             Some(Open::Folder(sink)) => {
                 sink.write(part)?;
-                self.done(Input::Stored(part.bytes.len() as u64, 1));
+                self.stored.0 += part.bytes.len() as u64;
+                self.stored.1 += 1;
+                if self.stored.1 == TOLD_TOGETHER {
+                    self.tell_stored();
+                }
             }
             Some(Open::Pipe(pipe)) => pipe.write(part),
             None => {}
@@ -307,12 +326,21 @@ impl Work {
         Ok(())
     }
 
-    fn done(&self, input: Input) {
+    fn done(&mut self, input: Input) {
         self.tell(Report::Done(input));
     }
 
-    fn tell(&self, report: Report) {
+    /// Tells what has happened, in order.
+    fn tell(&mut self, report: Report) {
+        self.tell_stored();
         tell(&self.reports, report);
+    }
+
+    fn tell_stored(&mut self) {
+        let (bytes, parts) = std::mem::take(&mut self.stored);
+        if parts > 0 {
+            tell(&self.reports, Report::Done(Input::Stored(bytes, parts)));
+        }
     }
 }
 

@@ -8,13 +8,14 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::{Buf, Bytes, BytesMut};
-use futures_util::FutureExt;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf, split},
     sync::{Notify, mpsc},
+    time::timeout,
 };
 
 use super::lane::{Closed, LaneEvent, LaneReceiver};
@@ -35,11 +36,12 @@ const BATCH: usize = 8;
 
 /// Messages are parts of buffers of so many bytes, of which the last so many are left over when a
 /// new one is begun.
-const BUFFER: usize = 1024 * 1024;
+const BUFFER: usize = 256 * 1024;
 const LEFT_OVER: usize = 16 * 1024;
 
-/// Bytes that are taken until it is said, if more are there.
+/// It is said what was taken when it is so many bytes, or so long after the last of them.
 const SAY_TAKEN: u64 = 256 * 1024;
+const SAY_AFTER: Duration = Duration::from_millis(5);
 
 /// The end of a stream that sends messages; at the receiver it is only a handle.
 #[derive(Clone, Debug)]
@@ -192,11 +194,15 @@ async fn read_messages<S: AsyncRead + AsyncWrite>(
         if buffer.capacity() - buffer.len() < LEFT_OVER {
             buffer.reserve(BUFFER);
         }
-        let count = match read.read_buf(&mut buffer).now_or_never() {
-            Some(count) => count?,
-            None => {
-                say_taken(&mut write, taken, &mut said).await?;
-                read.read_buf(&mut buffer).await?
+        let count = if taken == said {
+            read.read_buf(&mut buffer).await?
+        } else {
+            match timeout(SAY_AFTER, read.read_buf(&mut buffer)).await {
+                Ok(count) => count?,
+                Err(_) => {
+                    say_taken(&mut write, taken, &mut said).await?;
+                    continue;
+                }
             }
         };
         if count == 0 {

@@ -8,6 +8,7 @@ use std::{
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
+    vec,
 };
 
 use bytes::Bytes;
@@ -297,6 +298,8 @@ pub struct Carrier {
     /// Bytes handed to all data channels.
     handed: u64,
     outbox: Outbox,
+    /// What was given together and is not in the outbox yet.
+    waiting: vec::IntoIter<Message>,
     /// As much is ready to be sent as may be.
     ready: bool,
     growth: Growth,
@@ -371,6 +374,7 @@ impl Carrier {
             signs: Signs::new(now),
             handed: 0,
             outbox: Outbox::default(),
+            waiting: Vec::new().into_iter(),
             ready: false,
             growth: Growth::new(wishes.connections),
             wanted: 0,
@@ -390,7 +394,7 @@ impl Carrier {
     }
 
     /// Carries until the first lane is closed, or nothing more will come.
-    pub async fn run(mut self, mut messages: mpsc::Receiver<Message>) {
+    pub async fn run(mut self, mut messages: mpsc::Receiver<Vec<Message>>) {
         loop {
             self.ready = messages.len() == messages.max_capacity();
             while let Ok(change) = self.changes.try_recv() {
@@ -399,7 +403,13 @@ impl Carrier {
             self.look().await;
             self.hear_credit();
             if self.outbox.wants_more() {
-                messages.try_recv().into_iter().for_each(|message| self.outbox.push(message));
+                if self.waiting.len() == 0 {
+                    messages
+                        .try_recv()
+                        .into_iter()
+                        .for_each(|more| self.waiting = more.into_iter());
+                }
+                self.waiting.next().into_iter().for_each(|message| self.outbox.push(message));
             }
             let wait = match self.outbox.next() {
                 Some((length, payload)) => match self.may_send(length, payload) {
@@ -421,8 +431,8 @@ impl Carrier {
                 Wait::Messages => {
                     let busy = self.under_way() > 0;
                     tokio::select! {
-                        message = messages.recv() => match message {
-                            Some(message) => self.outbox.push(message),
+                        more = messages.recv() => match more {
+                            Some(more) => self.waiting = more.into_iter(),
                             None => return,
                         },
                         change = self.changes.recv() => match change {

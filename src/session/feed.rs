@@ -3,6 +3,7 @@
 //! Another thread hashes what the receiver claims to have, which must not wait for a slow lane.
 
 use std::{
+    cell::RefCell,
     sync::{Arc, mpsc as queue},
     thread,
 };
@@ -24,8 +25,11 @@ use crate::{
     },
 };
 
-/// Messages read ahead of the lanes: 2 MiB.
-const READ_AHEAD: usize = 32;
+/// Messages that the lanes are given together: each time somebody has to be woken.
+const TOGETHER: usize = 4;
+
+/// How many times as many are read ahead of the lanes: 2 MiB.
+const READ_AHEAD: usize = 8;
 
 /// Reports that are taken together.
 const BATCH: usize = 256;
@@ -169,15 +173,24 @@ struct Reader {
 }
 
 impl Reader {
-    fn run(&mut self, shared: &Shared, give: &mpsc::Sender<Message>) {
+    fn run(&mut self, shared: &Shared, give: &mpsc::Sender<Vec<Message>>) {
         let mut reader = ChunkReader::new(&self.source);
-        let give = |message| give.blocking_send(message).ok().map(|()| shared.length());
+        let together = RefCell::new(Vec::with_capacity(TOGETHER));
+        let give_all = || give.blocking_send(together.take()).ok();
+        let give = |message| {
+            together.borrow_mut().push(message);
+            let given = if together.borrow().len() == TOGETHER { give_all() } else { Some(()) };
+            given.map(|()| shared.length())
+        };
         let mut frames = Frames::new(shared.length(), give).measured(&self.spent);
         while frames.wanted() {
             let job = if let Ok(job) = self.jobs.try_recv() {
                 job
             } else {
                 frames.flush();
+                if !together.borrow().is_empty() && give_all().is_none() {
+                    return;
+                }
                 match self.jobs.recv() {
                     Ok(job) => job,
                     Err(_) => return,

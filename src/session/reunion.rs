@@ -8,12 +8,15 @@
 //! because the server was in its process, and does not come back soon, is gone. Silence alone is
 //! a lost path, which is waited for.
 
-use std::{future::Future, pin::Pin, time::Duration};
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use p2pshare_signal::protocol::{self, Presence, RoomId};
 use rand_core::Rng;
-use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep, sleep_until, timeout, timeout_at},
+};
 
 use super::{
     connect::{self, Arrived, Link, arrived, parsed},
@@ -86,7 +89,19 @@ pub struct Meeting {
 struct Search {
     /// Whether it is to be in place of one that stands, but is relayed.
     improves: bool,
-    found: Pin<Box<dyn Future<Output = Result<Link, Error>> + Send>>,
+    /// One task, which ends with this.
+    found: JoinSet<Result<Link, Error>>,
+}
+
+impl Search {
+    fn start(
+        improves: bool,
+        search: impl Future<Output = Result<Link, Error>> + Send + 'static,
+    ) -> Self {
+        let mut found = JoinSet::new();
+        found.spawn(search);
+        Self { improves, found }
+    }
 }
 
 /// When to look for a straight path again.
@@ -302,15 +317,15 @@ impl Ties {
         if self.search.is_none() {
             let (meeting, front) = (self.meeting.clone(), self.front.clone());
             let (patience, leaving) = (self.patience, self.seen_leaving);
-            let found = Box::pin(async move { meeting.meet(patience, leaving, &front).await });
-            self.search = Some(Search { improves: false, found });
+            let found = async move { meeting.meet(patience, leaving, &front).await };
+            self.search = Some(Search::start(false, found));
         }
     }
 
     fn improve(&mut self) {
         let (meeting, front) = (self.meeting.clone(), self.front.clone());
-        let found = Box::pin(async move { meeting.improve(&front).await });
-        self.search = Some(Search { improves: true, found });
+        let found = async move { meeting.improve(&front).await };
+        self.search = Some(Search::start(true, found));
         self.improvement = self.improvement.next();
     }
 
@@ -358,7 +373,10 @@ impl std::fmt::Debug for Ties {
 
 async fn found(search: &mut Option<Search>) -> Result<Link, Error> {
     match search {
-        Some(search) => (&mut search.found).await,
+        Some(search) => match search.found.join_next().await {
+            Some(found) => found.expect("a search does not panic"),
+            None => std::future::pending().await,
+        },
         None => std::future::pending().await,
     }
 }
