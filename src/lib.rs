@@ -79,6 +79,10 @@
 //! | What happens when the server goes or tampers? | open lanes do not care | [`session::signalling`] |
 //! | How many bytes are on their way? | what the line holds, measured | [`session::flight`] |
 //! | How many lanes are there? | one, more on a long line or one that loses packets, and while that is faster | [`session::growth`], [`session::signs`] |
+//! | Which kind of lane carries? | TLS over TCP alone on a short line, or where that is as fast; data channels until then and otherwise | [`session::kinds`] |
+//! | Who may connect to a listening end? | anybody, and is dropped without the certificate that the peer was told of | [`net::tls`] |
+//! | Why does a lane of TLS have a certificate of its own? | the `webrtc` crate gives DTLS's key to nobody | [`net::tls`] |
+//! | How does a sender know what a TCP connection has delivered? | the receiver says so on it | [`net::stream`] |
 //! | What if a lane dies? | what the receiver has not credited goes over another, by number | [`proto::lanes`] |
 //! | How large are packets? | 1,280 bytes, or what a lane's first message has proved | `session::lanes` |
 //! | What limits a transfer? | what most of a second was spent waiting for | [`session::limits`] |
@@ -93,6 +97,9 @@
 //! then reply to confirmation with the sender's description (S, through the server), answer to ICE
 //! (half an S and P), DTLS (2 P), SCTP (2 P), channel and binding (P), offer and wishes (P).
 //! However many files follow, none of them costs another.
+//!
+//! A lane of TLS is asked for as soon as more is ready than leaves at once, and carries after 4 P:
+//! listeners, TCP, TLS, binding.
 //!
 //! Through a relay P is the way by the server and back. Relays are asked from the claim on: TCP
 //! and TLS (2 S), challenge and allocation (2 S), during which the pairing goes on; the relayed
