@@ -104,7 +104,7 @@ impl Outbox {
     /// A lane can carry from now on. Those that were not opened here carry without a copy: who
     /// loses one of them has lost the connection.
     pub fn open(&mut self, lane: u32) {
-        self.lanes.insert(lane, VecDeque::new());
+        self.lanes.entry(lane).or_default();
     }
 
     /// Whether there is place for a new message.

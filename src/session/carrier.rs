@@ -471,6 +471,8 @@ impl Carrier {
             Change::Open(number, AnySender::Tls(sender)) => {
                 let now = Instant::now();
                 self.outbox.open(number);
+                // From now on what the first lane holds back can go over another.
+                self.outbox.open(FIRST_DATA);
                 self.tls = Some(TlsLane::new(number, sender, now));
                 self.choice.opened(self.line.shortest().unwrap_or_default(), now);
             }
@@ -541,7 +543,14 @@ impl Carrier {
         let carried = Carried { tls, all: tls + self.delivered(), waited };
         let round = self.line.shortest().unwrap_or_default();
         if self.tls.is_some() {
+            let carried_before = self.choice.channels_carry(now);
             self.choice.look(carried, round, now);
+            if carried_before && !self.choice.channels_carry(now) {
+                // The receiver is not to wait for those that are slower.
+                for lane in self.lanes.iter().filter(|lane| lane.under_way > 0) {
+                    self.outbox.doubt(lane.number);
+                }
+            }
         } else if self.ready && self.choice.asks(now) {
             // The session may have ended already.
             let _ = self.needs.send(Need::Tls);
@@ -695,6 +704,7 @@ impl Carrier {
     /// another one. A lane that never does is closed.
     fn doubt(&mut self, now: Instant) {
         let others = self.lanes.len() > 2 || self.tls.is_some();
+        let first = usize::from(self.tls.is_none());
         let round = self.line.shortest().unwrap_or_default();
         if let Some(lane) = &self.tls
             && lane.silent_for(now) > BEHIND + round * 2
@@ -702,7 +712,7 @@ impl Carrier {
         {
             self.shared.lock().again += 1;
         }
-        for lane in self.lanes.iter_mut().skip(1).filter(|lane| lane.under_way > 0) {
+        for lane in self.lanes.iter().skip(first).filter(|lane| lane.under_way > 0) {
             let silent = lane.silent_for(now);
             if others && silent > BEHIND + round * 2 && self.outbox.doubt(lane.number) {
                 self.shared.lock().again += 1;
