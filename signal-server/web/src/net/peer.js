@@ -28,6 +28,12 @@ const CONNECTING = 30_000;
 /** More than this in the browser's own queue is no faster; at 16 MiB it gives up. */
 const QUEUE = 1024 * 1024;
 
+/**
+ * How long a sender keeps relayed addresses back, in milliseconds: its browser takes the first path that
+ * answers, and p2pshare at the other end stays with it when the browser has found a better one.
+ */
+const RELAY_PATIENCE = 100;
+
 /** How long the last words have to arrive once they have left the browser's queue. */
 const FAREWELL = 200;
 
@@ -53,6 +59,9 @@ export class Peer {
     /** @type {Signal[]} */
     this.early = [];
     this.candidates = 0;
+    /** When relayed addresses are told and taken. @type {Deferred} */
+    this.relays = deferred();
+    if (role === "receiver") this.relays.resolve();
     this.wantsWords = false;
     this.inbox = new Inbox();
     this.sent = 0;
@@ -120,10 +129,13 @@ export class Peer {
   }
 
   /** @param {RTCIceCandidate | null} candidate */
-  #found(candidate) {
+  async #found(candidate) {
     /** @type {Signal | undefined} */
     const signal = candidate === null ? { type: "end-of-candidates" } : sdp.parseCandidate(candidate.candidate);
     if (!signal) return;
+    // The end comes after what was kept back.
+    if (signal.type !== "candidate" || signal.kind === "relay") await this.relays.promise;
+    if (this.hasEnded) return;
     if (this.ours) this.signalling.say([signal]);
     else this.early.push(signal);
   }
@@ -150,8 +162,9 @@ export class Peer {
     if (signal.type === "description" && !this.theirs) await this.#take(signal);
     if (signal.type === "candidate" && this.theirs && this.candidates < MAX_CANDIDATES) {
       this.candidates++;
+      const taken = signal.kind === "relay" ? this.relays.promise : Promise.resolve();
       // A candidate that the browser cannot use is one less.
-      await this.connection.addIceCandidate(sdp.renderCandidate(signal)).catch(() => {});
+      taken.then(() => this.connection.addIceCandidate(sdp.renderCandidate(signal))).catch(() => {});
     }
   }
 
@@ -161,6 +174,7 @@ export class Peer {
     if (isOffer !== (description.setup === "actpass")) throw new Failure("protocol");
     this.theirs = description;
     await this.connection.setRemoteDescription({ type: isOffer ? "offer" : "answer", sdp: sdp.render(description) });
+    pause(RELAY_PATIENCE).then(this.relays.resolve);
     if (isOffer) await this.#describe(await this.connection.createAnswer());
   }
 
