@@ -72,6 +72,8 @@ export class Peer {
     /** @type {((failure: Failure | undefined) => void) | undefined} what ended it; nothing when it was closed */
     this.onEnd = undefined;
     this.hasEnded = false;
+    /** Told when the server sees the peer's socket close, while the connection stands. @type {(() => void) | undefined} */
+    this.onLeft = undefined;
     /** @type {Deferred} */
     this.ready = deferred();
   }
@@ -111,6 +113,11 @@ export class Peer {
     };
   }
 
+  /** Whether the server saw the peer's socket close last. */
+  get hasLeft() {
+    return this.signalling.room.presence !== "here";
+  }
+
   get #isUp() {
     return this.bound.size === LABELS.size;
   }
@@ -146,8 +153,9 @@ export class Peer {
       while (!this.hasEnded) {
         const heard = await this.signalling.next();
         if (typeof heard !== "string") for (const signal of heard) await this.#obey(signal);
-        else if (!this.#isUp) throw new Failure(heard === "left" ? "vanished" : "unreachable");
-        else return;
+        else if (this.#isUp && heard !== "lost") this.onLeft?.();
+        else if (this.#isUp) return;
+        else if (heard !== "gone") throw new Failure(heard === "left" ? "vanished" : "unreachable");
       }
     } catch (error) {
       const failure = failureOf(error);
