@@ -5,9 +5,9 @@
  * and whoever reads it again checks it again.
  */
 
-const scope = /** @type {DedicatedWorkerGlobalScope} */ (/** @type {unknown} */ (self));
+import { FOLDER } from "./store/place.js";
 
-const FOLDER = "kept";
+const scope = /** @type {DedicatedWorkerGlobalScope} */ (/** @type {unknown} */ (self));
 
 /** File, chunk and length, as u32 each. */
 const NOTE = 12;

@@ -77,6 +77,8 @@ class Session {
     this.isEmbedded = false;
     /** What comes of looking for a straight path. @type {Promise<Peer | undefined> | undefined} */
     this.seeking = undefined;
+    /** Whether the peer is looked for, because the path is lost or the peer was seen to leave. */
+    this.isSearching = false;
     /** Whether people compare words. */
     this.isComparing = false;
   }
@@ -88,11 +90,14 @@ class Session {
     this.adopt(await Peer.connect(this.role, paired, isFirst), isFirst);
   }
 
-  /** Goes on over a connection that is there. @param {Peer} peer @param {boolean} isFirst */
+  /** Goes on over a connection that is there, in place of one that may still stand. @param {Peer} peer @param {boolean} isFirst */
   adopt(peer, isFirst) {
     if (this.isOver) return peer.close("interrupted");
+    this.isSearching = false;
+    this.#part();
     this.peer = peer;
     peer.onEnd = (failure) => this.ended(peer, failure);
+    peer.onLeft = () => this.#left(peer);
     if (peer.hasEnded) return this.ended(peer, undefined);
     this.events.onStage("connected");
     this.#lookAtPath(peer);
@@ -100,6 +105,7 @@ class Session {
     if (this.isComparing) this.events.onWords(peer.keys.verifierWords());
     this.begin(peer, isFirst);
     peer.deliverTo((frame) => this.heard(frame));
+    if (peer.hasLeft) this.#left(peer);
   }
 
   /** @param {Peer} _peer @param {boolean} _isFirst */
@@ -129,11 +135,24 @@ class Session {
   /** @param {Peer} peer */
   #broken(peer) {
     if (this.isOver || peer !== this.peer) return;
-    const isGone = this.role === "receiver" && peer.signalling.room.presence !== "here";
+    this.#part();
+    this.events.onStage("reconnecting");
+    this.#search(this.role === "receiver" && peer.hasLeft ? SENDER_GONE : PATIENCE);
+  }
+
+  /** The server saw the peer's socket close: a receiver that died may be back before its path counts as lost. @param {Peer} peer */
+  #left(peer) {
+    const isNeeded = this.role === "sender" && !this.isOver && !this.isComparing && !this.seeking;
+    if (isNeeded && peer === this.peer) this.#search(PATIENCE);
+  }
+
+  /** Nothing more comes from the connection that there was. */
+  #part() {
+    if (!this.peer) return;
+    this.peer.onEnd = undefined;
+    this.peer.close();
     this.peer = undefined;
-    peer.close();
     this.lost();
-    this.#reconnect(isGone ? SENDER_GONE : PATIENCE);
   }
 
   lost() {}
@@ -147,7 +166,7 @@ class Session {
 
   /** Looks for a path without a relay, while the relayed one is in use. @param {Peer} peer */
   async #seekStraight(peer) {
-    const isNeeded = () => !this.isOver && !this.isComparing && this.peer === peer;
+    const isNeeded = () => !this.isOver && !this.isComparing && !this.isSearching && this.peer === peer;
     for (let attempt = 0; ; attempt++) {
       await pause(SEEK_AFTER[attempt] ?? SEEK_EACH);
       if (this.isOver || this.peer !== peer) return;
@@ -157,9 +176,6 @@ class Session {
       this.seeking = undefined;
       if (!straight) continue;
       if (!isNeeded()) return straight.close();
-      peer.onEnd = undefined;
-      this.lost();
-      peer.close();
       return this.adopt(straight, false);
     }
   }
@@ -178,9 +194,10 @@ class Session {
     }
   }
 
-  /** @param {number} patience in milliseconds */
-  async #reconnect(patience) {
-    this.events.onStage("reconnecting");
+  /** Looks for the peer until there is a connection. @param {number} patience in milliseconds */
+  async #search(patience) {
+    if (this.isSearching) return;
+    this.isSearching = true;
     while (!this.isOver && this.keys) {
       try {
         const how = { patience, isEmbedded: this.isEmbedded };
@@ -188,9 +205,16 @@ class Session {
         return await this.connect(paired, false);
       } catch (error) {
         const failure = failureOf(error);
-        if (["path-lost", "vanished"].includes(failure.kind) || failure.reason) return this.fail(failure);
+        if (["path-lost", "vanished"].includes(failure.kind) || failure.reason) return this.#unfound(failure);
       }
     }
+  }
+
+  /** @param {Failure} failure */
+  #unfound(failure) {
+    this.isSearching = false;
+    // The old connection may still stand.
+    if (!this.peer) this.fail(failure);
   }
 
   /** Ends everything; the peer is told why, unless it was the peer. @param {Failure} failure */

@@ -1,6 +1,9 @@
 //! A page that is loaded anew in the middle, or whose sender is: it has what it had.
 
-use std::fs;
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
 
@@ -12,7 +15,9 @@ use super::{Browser, Tab, folder, hex, link};
 const SIZE: usize = 40_000_000;
 const RATE: [&str; 2] = ["--bwlimit", "10M"];
 
-/// Half of it, less what may be under way.
+const HALF: u64 = SIZE as u64 / 2;
+
+/// The same, less what may be under way.
 const SPARED: u64 = 15_000_000;
 
 fn sender(scene: &Scene, server: &Server, name: &str) -> Running {
@@ -180,5 +185,36 @@ async fn a_sender_that_is_killed_and_started_again_sends_only_the_rest() {
     assert_eq!(downloaded["sha256"], hex(sha256(&path)));
     sends_only_the_rest(second);
     assert_eq!(tab.stored(), json!([]));
+    tab.is_sound();
+}
+
+/// A page hears at once that its receiver is gone; its browser needs 15 s to find out.
+const SOON: Duration = Duration::from_secs(10);
+
+/// Receives from a page, at a rate that does not depend on the machine.
+fn receiver(scene: &Scene, server: &Server, code: &str) -> Running {
+    scene.receive(server, code).arg(RATE[0]).arg(RATE[1]).start()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_is_killed_and_started_again_is_sent_only_the_rest() {
+    let Some(mut browser) = Browser::start().await else { return };
+    let (scene, server) = (Scene::new(), Server::start());
+    let path = scene.file("film.bin", SIZE);
+    let mut tab = browser.open("sender", &format!("http://{}/", server.address()));
+    let code = tab.offers("#choose", &[&path]);
+    let mut first = receiver(&scene, &server, &code);
+    while first.event("progress")["bytes"].as_u64().unwrap() < HALF {}
+    drop(first);
+    let mut second = receiver(&scene, &server, &code);
+    second.event("resuming");
+    let start = Instant::now();
+    second.event("connected");
+    assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
+    let second = second.ended().expect(0);
+    let spared = second.event("complete")["bytes_spared"].as_u64().unwrap();
+    assert!(spared > SPARED, "{spared}");
+    tab.reaches("done");
+    assert_eq!(sha256(&scene.receiver().join("film.bin")), sha256(&path));
     tab.is_sound();
 }

@@ -40,6 +40,24 @@ async fn a_page_receives_to_the_end_when_the_server_is_killed() {
     is_sound_without_a_server(&tab.call("problems", Value::Null));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_sends_to_the_end_when_the_server_is_killed() {
+    let Some(mut browser) = Browser::start().await else { return };
+    let (scene, server) = (Scene::new(), Server::start());
+    let path = scene.file("large.bin", SIZE);
+    let mut tab = browser.open("sender", &format!("http://{}/", server.address()));
+    let code = tab.offers("#choose", &[&path]);
+    let mut receiver = scene.receive(&server, &code).start();
+    // With the server its relay is gone, too.
+    assert_ne!(receiver.event("connected")["path"], "relay");
+    receiver.under_way();
+    server.kill();
+    receiver.ended().expect(0);
+    tab.reaches("done");
+    assert_eq!(sha256(&scene.receiver().join("large.bin")), sha256(&path));
+    is_sound_without_a_server(&tab.call("problems", Value::Null));
+}
+
 /// A browser asks a relay on loopback from none of its addresses, so this server has one of the
 /// machine's, over which the page is plain HTTP.
 #[tokio::test(flavor = "multi_thread")]

@@ -45,12 +45,12 @@ export class Signalling {
     this.room.say(writeMessage({ type: "sealed", box }));
   }
 
-  /** What comes next: signals, or that the peer or the server is gone. @returns {Promise<Signal[] | "left" | "lost">} */
+  /** What comes next: signals, or that the peer, its socket or the server is gone. @returns {Promise<Signal[] | "gone" | "left" | "lost">} */
   async next() {
     for (;;) {
       const event = await this.room.events.take();
-      if (event === "left" || event === "lost") return event;
-      if (typeof event !== "string") return this.#open(event);
+      if (event === "gone" || event === "left" || event === "lost") return event;
+      if (event !== "here") return this.#open(event);
     }
   }
 

@@ -28,6 +28,12 @@ const CONNECTING = 30_000;
 /** More than this in the browser's own queue is no faster; at 16 MiB it gives up. */
 const QUEUE = 1024 * 1024;
 
+/**
+ * How long a sender keeps relayed addresses back, in milliseconds: its browser takes the first path that
+ * answers, and p2pshare at the other end stays with it when the browser has found a better one.
+ */
+const RELAY_PATIENCE = 100;
+
 /** How long the last words have to arrive once they have left the browser's queue. */
 const FAREWELL = 200;
 
@@ -53,6 +59,9 @@ export class Peer {
     /** @type {Signal[]} */
     this.early = [];
     this.candidates = 0;
+    /** When relayed addresses are told and taken. @type {Deferred} */
+    this.relays = deferred();
+    if (role === "receiver") this.relays.resolve();
     this.wantsWords = false;
     this.inbox = new Inbox();
     this.sent = 0;
@@ -63,6 +72,8 @@ export class Peer {
     /** @type {((failure: Failure | undefined) => void) | undefined} what ended it; nothing when it was closed */
     this.onEnd = undefined;
     this.hasEnded = false;
+    /** Told when the server sees the peer's socket close, while the connection stands. @type {(() => void) | undefined} */
+    this.onLeft = undefined;
     /** @type {Deferred} */
     this.ready = deferred();
   }
@@ -102,6 +113,11 @@ export class Peer {
     };
   }
 
+  /** Whether the server saw the peer's socket close last. */
+  get hasLeft() {
+    return this.signalling.room.presence !== "here";
+  }
+
   get #isUp() {
     return this.bound.size === LABELS.size;
   }
@@ -120,10 +136,13 @@ export class Peer {
   }
 
   /** @param {RTCIceCandidate | null} candidate */
-  #found(candidate) {
+  async #found(candidate) {
     /** @type {Signal | undefined} */
     const signal = candidate === null ? { type: "end-of-candidates" } : sdp.parseCandidate(candidate.candidate);
     if (!signal) return;
+    // The end comes after what was kept back.
+    if (signal.type !== "candidate" || signal.kind === "relay") await this.relays.promise;
+    if (this.hasEnded) return;
     if (this.ours) this.signalling.say([signal]);
     else this.early.push(signal);
   }
@@ -134,8 +153,9 @@ export class Peer {
       while (!this.hasEnded) {
         const heard = await this.signalling.next();
         if (typeof heard !== "string") for (const signal of heard) await this.#obey(signal);
-        else if (!this.#isUp) throw new Failure(heard === "left" ? "vanished" : "unreachable");
-        else return;
+        else if (this.#isUp && heard !== "lost") this.onLeft?.();
+        else if (this.#isUp) return;
+        else if (heard !== "gone") throw new Failure(heard === "left" ? "vanished" : "unreachable");
       }
     } catch (error) {
       const failure = failureOf(error);
@@ -150,8 +170,9 @@ export class Peer {
     if (signal.type === "description" && !this.theirs) await this.#take(signal);
     if (signal.type === "candidate" && this.theirs && this.candidates < MAX_CANDIDATES) {
       this.candidates++;
+      const taken = signal.kind === "relay" ? this.relays.promise : Promise.resolve();
       // A candidate that the browser cannot use is one less.
-      await this.connection.addIceCandidate(sdp.renderCandidate(signal)).catch(() => {});
+      taken.then(() => this.connection.addIceCandidate(sdp.renderCandidate(signal))).catch(() => {});
     }
   }
 
@@ -161,6 +182,7 @@ export class Peer {
     if (isOffer !== (description.setup === "actpass")) throw new Failure("protocol");
     this.theirs = description;
     await this.connection.setRemoteDescription({ type: isOffer ? "offer" : "answer", sdp: sdp.render(description) });
+    pause(RELAY_PATIENCE).then(this.relays.resolve);
     if (isOffer) await this.#describe(await this.connection.createAnswer());
   }
 

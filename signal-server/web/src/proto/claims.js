@@ -15,8 +15,8 @@
 const MOST = 256;
 const MOST_BYTES = 16 * 1024 * 1024;
 
-/** @param {number} file @param {number} chunk */
-const keyOf = (file, chunk) => file * 2 ** 32 + chunk;
+/** A chunk of a file as one number. @param {number} file @param {number} chunk */
+export const keyOf = (file, chunk) => file * 2 ** 32 + chunk;
 
 export class Claims {
   /** @param {Held[]} held */

@@ -14,9 +14,11 @@
 import { sha256 } from "@noble/hashes/sha2.js";
 
 import { hex, random } from "../proto/bytes.js";
+import { keyOf } from "../proto/claims.js";
 import { chunkingOf, writeEntry } from "../proto/manifest.js";
 import * as journal from "./journal.js";
-import { FOLDER, Log } from "./log.js";
+import { Log } from "./log.js";
+import { FOLDER } from "./place.js";
 
 /** A sender waits a day at most; older things nobody goes on with, in milliseconds. */
 const MOST_AGE = 24 * 60 * 60 * 1000;
@@ -132,7 +134,7 @@ export class Kept {
 
   /** What is here from before; of a chunk that came twice, the last. @returns {Placed[]} */
   get held() {
-    const chunks = new Map(this.log?.held.map((held) => [held.file * 2 ** 32 + held.chunk, held]));
+    const chunks = new Map(this.log?.held.map((held) => [keyOf(held.file, held.chunk), held]));
     return [...chunks.values()].sort((one, other) => one.file - other.file || one.chunk - other.chunk);
   }
 

@@ -5,9 +5,6 @@
  * @import { Held } from "../proto/claims.js"
  */
 
-/** The folder of everything that is kept; `src/keep.js` has its name, too. */
-export const FOLDER = "kept";
-
 /** @typedef {Held & { at: number }} Placed */
 
 export class Log {

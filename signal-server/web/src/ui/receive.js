@@ -189,7 +189,9 @@ class Reception {
   async #done(withdrawn) {
     this.progress?.end();
     const { entries } = this.offer;
-    const title = entries[0].kind === "text" ? "The message arrived" : "Received and verified";
+    const isText = entries[0].kind === "text";
+    const title = isText ? "The message arrived" : "Received and verified";
+    const summary = summaryOf(this.offer);
     const content = await this.#result(entries);
     // What is being watched goes on.
     const watched = document.getElementById("preview");
@@ -197,7 +199,7 @@ class Reception {
       "done",
       title,
       heading(title),
-      make("p", {}, summaryOf(this.offer)),
+      make("p", {}, isText ? summary : `${titleOf(entries)}: ${summary}`),
       withdrawn > 0 && make("p", { class: "warning" }, `${counted(withdrawn, "file")} could not be sent, and ${withdrawn === 1 ? "is" : "are"} missing.`),
       content,
       watched ?? undefined,
@@ -244,7 +246,7 @@ function message(text) {
     area.select();
     await navigator.clipboard?.writeText(text);
     announce("Copied");
-  });
+  }, { class: "secondary" });
   return make("div", {}, area, make("div", { class: "actions" }, copy));
 }
 
