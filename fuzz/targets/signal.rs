@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use libfuzzer_sys::fuzz_target;
 use p2pshare::{
@@ -17,6 +17,9 @@ fuzz_target!(init: seed(bytes("signal", "bytes")), |data: &[u8]| {
         match signal {
             Signal::Description(description) => describes(description),
             Signal::Candidate(candidate) => can_be_tried(candidate),
+            Signal::Listener(listener) => {
+                listener.addresses.iter().for_each(can_be_connected_to);
+            }
             Signal::EndOfCandidates | Signal::Cancel(_) => {}
         }
     }
@@ -39,15 +42,24 @@ fn describes(description: &Description) {
     );
 }
 
+fn can_be_connected_to(at: &SocketAddr) {
+    assert_ne!(at.port(), 0);
+    can_be_a_peers(at.ip());
+}
+
+fn can_be_a_peers(address: IpAddr) {
+    let v4 = address.to_canonical();
+    assert!(!address.is_unspecified() && !address.is_multicast(), "{address}");
+    assert!(!v4.is_unspecified() && !v4.is_multicast(), "{address}");
+    assert_ne!(v4, IpAddr::from([255; 4]));
+}
+
 fn can_be_tried(candidate: &Candidate) {
     assert_ne!(candidate.port, 0);
     assert!((1..=32).contains(&candidate.foundation.as_str().len()));
     let host = candidate.host.to_string();
     if let CandidateHost::Address(address) = candidate.host {
-        let v4 = address.to_canonical();
-        assert!(!address.is_unspecified() && !address.is_multicast(), "{address}");
-        assert!(!v4.is_unspecified() && !v4.is_multicast(), "{address}");
-        assert_ne!(v4, IpAddr::from([255; 4]));
+        can_be_a_peers(address);
     } else {
         assert_eq!(host.strip_suffix(".local").map(str::len), Some(36), "{host}");
     }

@@ -548,7 +548,7 @@ mod tests {
             assert!(bytes.len() <= longest);
             assert_eq!(Some(number), numbers.next());
             assert_eq!(bytes[..NUMBER], number.to_be_bytes());
-            match Frame::from_wire(&Bytes::from(bytes).slice(NUMBER..)).unwrap() {
+            match Frame::from_wire(&bytes.slice(NUMBER..)).unwrap() {
                 Some(Frame::Data(records)) => {
                     frames += 1;
                     let sum = records.iter().map(|r| r.bytes.len() as u64).sum::<u64>();

@@ -194,17 +194,13 @@ async fn read_messages<S: AsyncRead + AsyncWrite>(
         if buffer.capacity() - buffer.len() < LEFT_OVER {
             buffer.reserve(BUFFER);
         }
-        let count = if taken == said {
-            read.read_buf(&mut buffer).await?
-        } else {
-            match timeout(SAY_AFTER, read.read_buf(&mut buffer)).await {
-                Ok(count) => count?,
-                Err(_) => {
-                    say_taken(&mut write, taken, &mut said).await?;
-                    continue;
-                }
-            }
+        let read = read.read_buf(&mut buffer);
+        let count = if taken == said { Ok(read.await) } else { timeout(SAY_AFTER, read).await };
+        let Ok(count) = count else {
+            say_taken(&mut write, taken, &mut said).await?;
+            continue;
         };
+        let count = count?;
         if count == 0 {
             return Ok(());
         }

@@ -144,7 +144,7 @@ impl Choice {
         self.mark = Some((now, carried));
         let tls = per_second(carried.tls - before.tls, took);
         let all = per_second(carried.all - before.all, took);
-        let is_the_limit = carried.waited - before.waited >= took / 2;
+        let is_the_limit = carried.waited.saturating_sub(before.waited) >= took / 2;
         self.state = match self.state {
             State::Both(trial) if now >= trial && tls >= all / 2 => State::Trial(all),
             State::Trial(both) if is_the_limit && tls < both - both / 8 => self.both(now),
