@@ -79,7 +79,10 @@ fn open(address: SocketAddrV6) -> Option<(u16, UdpSocket)> {
     })
 }
 
-/// A socket on a link-local address, of whose zone its user knows nothing.
+/// A socket on a link-local address, of whose zone its user knows nothing. What would leave the link
+/// is lost: such addresses are paired with their like alone (RFC 8445, section 6.1.2.2). A peer at
+/// another address hears from this one, and may not be able to answer, as Firefox, which forgets the
+/// zone.
 #[derive(Debug)]
 pub(super) struct ZonedSocket {
     pub(super) inner: Arc<dyn AsyncUdpSocket>,
@@ -92,6 +95,9 @@ impl AsyncUdpSocket for ZonedSocket {
     }
 
     fn poll_send(&self, cx: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<usize>> {
+        if !is_link_local(transmit.destination) {
+            return Poll::Ready(Ok(transmit.contents.len()));
+        }
         let destination = with_zone(transmit.destination, self.zone);
         self.inner.poll_send(cx, &Transmit { destination, ..*transmit })
     }
@@ -118,6 +124,10 @@ impl AsyncUdpSocket for ZonedSocket {
     }
 }
 
+fn is_link_local(address: SocketAddr) -> bool {
+    matches!(address, SocketAddr::V6(v6) if v6.ip().is_unicast_link_local())
+}
+
 /// A link-local address in another zone, 0 for none; other addresses have none.
 fn with_zone(address: SocketAddr, zone: u32) -> SocketAddr {
     match address {
@@ -140,6 +150,39 @@ mod tests {
         assert_eq!(zoned("[fe80::1%3]:9"), "[fe80::1%7]:9");
         assert_eq!(zoned("[2001:db8::1]:9"), "[2001:db8::1]:9");
         assert_eq!(zoned("10.0.0.1:9"), "10.0.0.1:9");
+    }
+
+    /// A socket that must not be used.
+    #[derive(Debug)]
+    struct Untouched;
+
+    impl AsyncUdpSocket for Untouched {
+        fn local_addr(&self) -> io::Result<SocketAddr> {
+            unreachable!()
+        }
+
+        fn poll_send(&self, _: &mut Context<'_>, _: &Transmit<'_>) -> Poll<io::Result<usize>> {
+            unreachable!()
+        }
+
+        fn poll_recv(
+            &self,
+            _: &mut Context<'_>,
+            _: &mut [IoSliceMut<'_>],
+            _: &mut [RecvMeta],
+        ) -> Poll<io::Result<usize>> {
+            unreachable!()
+        }
+    }
+
+    #[test]
+    fn nothing_leaves_the_link() {
+        let socket = ZonedSocket { inner: Arc::new(Untouched), zone: 7 };
+        let destination = "[2001:db8::1]:9".parse().unwrap();
+        let (contents, ecn, segment_size, src_ip) = (&b"lost"[..], None, None, None);
+        let transmit = Transmit { destination, ecn, contents, segment_size, src_ip };
+        let sent = socket.poll_send(&mut Context::from_waker(std::task::Waker::noop()), &transmit);
+        assert!(matches!(sent, Poll::Ready(Ok(4))), "{sent:?}");
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! A headless Chromium under a script of `tests/web`, which takes calls and gives answers as lines of
-//! JSON. Where Chromium, node or its one package is missing, tests that need it say so and pass, but
+//! A headless browser under a script of `tests/web`, which takes calls and gives answers as lines of
+//! JSON. Where Chromium, Firefox, node or its one package is missing, tests that need it say so and pass, but
 //! not in CI.
 
 use std::{
@@ -16,8 +16,9 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use crate::harness::Running;
 
-/// Where Debian's package puts it.
+/// Where Debian's packages put them.
 const CHROMIUM: &str = "/usr/bin/chromium";
+const FIREFOX: &str = "/usr/bin/firefox-esr";
 
 /// What the browser takes to end in good order before it is killed.
 const FAREWELL: Duration = Duration::from_secs(10);
@@ -31,10 +32,19 @@ pub(crate) struct Script {
 }
 
 impl Script {
-    /// Starts one; `None` when something is missing to run it, which CI does not forgive.
+    /// Starts one with Chromium; `None` when something is missing to run it, which CI does not forgive.
     pub(crate) async fn start(script: &str, flags: &[&str]) -> Option<Self> {
+        Self::start_with(CHROMIUM, script, flags).await
+    }
+
+    /// Starts one with Firefox, as well.
+    pub(crate) async fn start_firefox(script: &str) -> Option<Self> {
+        Self::start_with(FIREFOX, script, &[]).await
+    }
+
+    async fn start_with(browser: &'static str, script: &str, flags: &[&str]) -> Option<Self> {
         static ALONE: Mutex<()> = Mutex::const_new(());
-        if let Some((what, install)) = missing() {
+        if let Some((what, install)) = missing(browser) {
             assert!(env::var_os("CI").is_none(), "{what} is missing: {install}");
             say(&format!("skipped, {what} is missing: {install}"));
             return None;
@@ -42,14 +52,18 @@ impl Script {
         let alone = ALONE.lock().await;
         let home = TempDir::new().unwrap();
         let mut node = Command::new("node");
-        node.arg(folder().join(script)).arg(CHROMIUM).args(flags);
+        if browser == FIREFOX {
+            // It is spoken with over a WebSocket, which node 20 has behind this option.
+            node.arg("--experimental-websocket");
+        }
+        node.arg(folder().join(script)).arg(browser).args(flags);
         // Whatever it writes goes away with the test.
         node.env("HOME", home.path()).env("TMPDIR", home.path());
         node.env_remove("XDG_CONFIG_HOME").env_remove("XDG_CACHE_HOME");
         let running = Running::new(node);
         let mut script = Self { running, _home: home, _alone: alone };
         let version = script.answer();
-        say(&format!("Chromium {}", version.as_str().unwrap()));
+        say(&format!("{browser} {}", version.as_str().unwrap()));
         Some(script)
     }
 
@@ -74,7 +88,7 @@ impl Script {
 }
 
 impl Drop for Script {
-    /// Chromium ends with the script that started it; its folder can go only then.
+    /// The browser ends with the script that started it; its folder can go only then.
     fn drop(&mut self) {
         self.running.hang_up(FAREWELL);
     }
@@ -86,13 +100,13 @@ pub(crate) fn folder() -> PathBuf {
 }
 
 /// What these tests need and do not find, and how to get it.
-fn missing() -> Option<(&'static str, &'static str)> {
+fn missing(browser: &'static str) -> Option<(&'static str, &'static str)> {
     let node = Command::new("node").arg("--version").stdout(Stdio::null()).status();
     if !node.is_ok_and(|status| status.success()) {
         return Some(("node", "install nodejs, 20 or later"));
     }
-    if fs::metadata(CHROMIUM).is_err() {
-        return Some((CHROMIUM, "apt-get install --no-install-recommends chromium"));
+    if fs::metadata(browser).is_err() {
+        return Some((browser, "apt-get install --no-install-recommends chromium firefox-esr"));
     }
     let package = folder().join("node_modules/playwright-core");
     (!package.is_dir()).then_some(("playwright-core", "npm ci --prefix tests/web"))

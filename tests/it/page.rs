@@ -4,6 +4,7 @@
 //! Each test ends with a look at what the browser complained of: a violation of the page's policy, or
 //! an error nobody caught, fails it. Screens are shot on the way, into `tests/web/screenshots`.
 
+mod firefox;
 mod preview;
 mod resume;
 mod trouble;
