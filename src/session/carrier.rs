@@ -758,7 +758,8 @@ impl Carrier {
         let lanes = channels + usize::from(tls);
         let window = self.line.window();
         let round = self.line.shortest().unwrap_or_default();
-        let (reason, repaired) = (self.reason_for_more(now), self.repaired);
+        let reason = self.reason_for_more(now).filter(|_| channels > 0);
+        let repaired = self.repaired;
         let mtu = self.used().map(|lane| lane.sender.mtu()).max().unwrap_or_default();
         let mut figures = self.shared.lock();
         let spent = match wait {

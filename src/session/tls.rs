@@ -30,6 +30,9 @@ use crate::{
 /// How long the other end may take for its first message.
 const GREETING: Duration = Duration::from_secs(2);
 
+/// Connections on which the receiver waits for the sender's first message at once.
+const MOST_GREETINGS: usize = 8;
+
 /// A line whose round trip takes so long may lose packets.
 const LONG: Duration = Duration::from_millis(5);
 
@@ -61,7 +64,7 @@ pub(super) async fn open(role: Role, keys: Keys, voice: &mut Voice) -> Result<Co
             let mut greetings = JoinSet::new();
             loop {
                 tokio::select! {
-                    connection = meeting.next() => {
+                    connection = meeting.next(), if greetings.len() < MOST_GREETINGS => {
                         greetings.spawn(answer(connection, binding.clone(), voice.lane));
                     }
                     Some(answered) = greetings.join_next() => match answered {
@@ -141,4 +144,57 @@ async fn take_hello(
         return Err(Error::Unbound);
     };
     binding.check(role, lane, &hello).map_err(|_| Error::Unbound)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::pake::tests_support::keys;
+
+    const LANE: u32 = 2;
+
+    /// Two ends of one connection, and what a lane over it is bound to, but for the connection.
+    async fn connected() -> (Connection, Connection, Binding) {
+        let (sender, receiver) = (Endpoint::open(), Endpoint::open());
+        let [at_sender, at_receiver] = [&sender, &receiver].map(Endpoint::listener);
+        let fingerprints =
+            Fingerprints { sender: at_sender.fingerprint, receiver: at_receiver.fingerprint };
+        let only_connects = Listener { addresses: Vec::new(), ..at_receiver };
+        let (mut sender, mut receiver) = (sender.meet(&only_connects), receiver.meet(&at_sender));
+        let (sender, receiver) = tokio::join!(sender.next(), receiver.next());
+        (sender, receiver, Binding::new(keys(), fingerprints, 0))
+    }
+
+    #[tokio::test]
+    async fn both_ends_prove_themselves() {
+        let (sender, receiver, binding) = connected().await;
+        let greeted = greet(sender, binding.clone(), LANE);
+        let (greeted, answered) = tokio::join!(greeted, answer(receiver, binding, LANE));
+        assert!(greeted.is_ok() && answered.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_greeting_for_another_lane_or_connection_is_refused() {
+        let (sender, receiver, binding) = connected().await;
+        tokio::spawn(greet(sender, binding.clone(), LANE + 1));
+        assert!(matches!(answer(receiver, binding, LANE).await, Err(Error::Unbound)));
+
+        let (mut sender, mut receiver, binding) = connected().await;
+        let bound = binding.clone().under(sender.exporter);
+        say_hello(&mut sender, &bound, Role::Sender, LANE).await.unwrap();
+        let hello = read_message(&mut receiver.stream).await.unwrap();
+        let (mut sender, receiver, _) = connected().await;
+        write_message(&mut sender.stream, &hello).await.unwrap();
+        assert!(matches!(answer(receiver, binding, LANE).await, Err(Error::Unbound)), "replayed");
+    }
+
+    #[tokio::test]
+    async fn what_is_no_greeting_is_refused() {
+        let (mut sender, receiver, binding) = connected().await;
+        write_message(&mut sender.stream, b"nonsense").await.unwrap();
+        assert!(matches!(answer(receiver, binding.clone(), LANE).await, Err(Error::Unbound)));
+        let (sender, receiver, _) = connected().await;
+        drop(sender);
+        assert!(matches!(answer(receiver, binding, LANE).await, Err(Error::NoPath)));
+    }
 }
