@@ -230,7 +230,13 @@ export class Peer {
   /** @param {number} lane */
   async #greet(lane) {
     const binding = await this.#binding();
-    this.channels.get(lane)?.send(writeFrame(binding.hello(this.role, lane, random(16), false)));
+    const channel = this.channels.get(lane);
+    // A greeting can arrive a moment before its channel counts as open here.
+    if (channel?.readyState === "connecting") {
+      await new Promise((resolve) => channel.addEventListener("open", resolve, { once: true }));
+    }
+    if (channel?.readyState !== "open") throw new Failure("no-path");
+    channel.send(writeFrame(binding.hello(this.role, lane, random(16), false)));
   }
 
   /** The first message of a lane, or one that came while that was checked. @param {number} lane @param {unknown} data */
