@@ -14,6 +14,9 @@ use crate::{
 /// Slow enough that something can happen meanwhile.
 const SLOW: [&str; 2] = ["--bwlimit", "40M"];
 
+/// The same for what takes a moment only.
+const LESS_SLOW: [&str; 2] = ["--bwlimit", "130M"];
+
 const RECEIVER: &str = "10.78.1.2";
 const SENDER: &str = "10.78.1.1";
 
@@ -38,7 +41,7 @@ fn listens(machine: &str) -> bool {
 
 #[test]
 fn two_command_lines_go_over_to_tls_and_say_so() {
-    let Some(mut transfer) = Transfer::with([&SLOW, &[]], |_, _| {}) else { return };
+    let Some(mut transfer) = Transfer::with([&LESS_SLOW, &[]], |_, _| {}) else { return };
     carried_over(&mut transfer.sender, &json!(["tls"]));
     for machine in [&transfer.sending, &transfer.receiving] {
         assert!(!listens(machine), "nobody listens any more when there is a lane");
@@ -55,7 +58,7 @@ fn who_wants_data_channels_or_relays_has_no_lane_of_tls_and_listens_nowhere() {
         [&[], &["--transport", "relay"]],
     ];
     for [sender, receiver] in wishes {
-        let sender = [&SLOW, sender].concat();
+        let sender = [&LESS_SLOW, sender].concat();
         let Some(mut transfer) = Transfer::with([&sender, receiver], |_, _| {}) else { return };
         transfer.sender.event("progress");
         assert!(!listens(&transfer.sending) && !listens(&transfer.receiving), "{receiver:?}");
@@ -77,7 +80,7 @@ fn where_tcp_is_blocked_data_channels_carry() {
 
 #[test]
 fn where_udp_is_blocked_a_lane_of_tls_leads_past_the_relay() {
-    let blocked = Transfer::with([&SLOW, &[]], |_, [sending, receiving]| {
+    let blocked = Transfer::with([&LESS_SLOW, &[]], |_, [sending, receiving]| {
         drop_to(sending, RECEIVER, "udp");
         drop_to(receiving, SENDER, "udp");
     });
