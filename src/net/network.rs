@@ -67,6 +67,13 @@ impl Network {
         [LANE_DATA_CHANNEL].into_iter().chain(tls).collect()
     }
 
+    /// The kinds of lane that are wanted, of those that a peer can open as well.
+    #[must_use]
+    pub fn kinds_with(&self, theirs: &[u16]) -> Kinds {
+        let both = self.lanes().contains(&LANE_TLS) && theirs.contains(&LANE_TLS);
+        if both { self.kinds } else { Kinds::DataChannel }
+    }
+
     /// Starts to look for routes for two ends that a rendezvous server has named these servers to.
     #[must_use]
     pub fn prepare(&self, named: &[IceServer]) -> Routes {

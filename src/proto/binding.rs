@@ -29,6 +29,17 @@ pub struct Fingerprints {
     pub receiver: [u8; 32],
 }
 
+impl Fingerprints {
+    /// Those of an end in this role and of its peer.
+    #[must_use]
+    pub fn of(role: Role, ours: [u8; 32], theirs: [u8; 32]) -> Self {
+        match role {
+            Role::Sender => Self { sender: ours, receiver: theirs },
+            Role::Receiver => Self { sender: theirs, receiver: ours },
+        }
+    }
+}
+
 /// The first message on a lane, from each end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {

@@ -538,13 +538,12 @@ impl Carrier {
     /// Which kinds of lane carry, and whether there is to be one of TLS: as soon as more is ready
     /// than leaves at once.
     fn choose(&mut self, now: Instant) {
-        let tls = self.tls_delivered();
-        let waited = self.shared.figures().for_place;
-        let carried = Carried { tls, all: tls + self.delivered(), waited };
-        let round = self.line.shortest().unwrap_or_default();
         if self.tls.is_some() {
+            let tls = self.tls_delivered();
+            let waited = self.shared.figures().for_place;
+            let carried = Carried { tls, all: tls + self.delivered(), waited };
             let carried_before = self.choice.channels_carry(now);
-            self.choice.look(carried, round, now);
+            self.choice.look(carried, self.line.shortest().unwrap_or_default(), now);
             if carried_before && !self.choice.channels_carry(now) {
                 // The receiver is not to wait for those that are slower.
                 for lane in self.lanes.iter().filter(|lane| lane.under_way > 0) {

@@ -28,7 +28,7 @@ use crate::{
         binding::{CONTROL, FIRST_DATA},
         frame::{Frame, FrameError, Reason},
         lanes::Inbox,
-        signal::{LANE_TLS, Signal},
+        signal::Signal,
     },
 };
 
@@ -82,8 +82,6 @@ pub async fn connect(
     let mut signalling = Signalling::new(room, &keys, role);
     let lanes = [(CONTROL, CONTROL_LABEL), (FIRST_DATA, DATA)];
     let kinds = network.lanes();
-    let tls = |kinds: &[u16]| kinds.contains(&LANE_TLS);
-    let may_tls = tls(&kinds);
     let plan = Plan { role, keys: keys.clone(), lanes, mtu: SAFE_MTU, words, kinds };
     let established = tokio::select! {
         established = establish(plan, &mut signalling, routes) => established,
@@ -97,7 +95,7 @@ pub async fn connect(
             front.tell(Event::Connected(path));
             let [control, (first, brings)] = channels;
             let data = [Numbered::new(FIRST_DATA, brings)].into_iter().collect();
-            let kinds = if may_tls && tls(&kinds) { network.kinds } else { Kinds::DataChannel };
+            let kinds = network.kinds_with(&kinds);
             let mtu = peer.likely_mtu().await;
             let lanes = Lanes::new(role, keys, network, servers, path, mtu, kinds);
             let inbox = Inbox::default();

@@ -26,7 +26,7 @@ use crate::{
     },
     proto::{
         Role,
-        binding::{Binding, Fingerprints},
+        binding::{Binding, Fingerprints, Hello},
         frame::{Frame, MAX_FRAME},
         pake::Keys,
         signal::{Description, MAX_CANDIDATES, Signal},
@@ -193,6 +193,27 @@ pub(super) fn heard(signalled: Signalled) -> Result<Signalled, Error> {
     }
 }
 
+/// The first message of an end in this role.
+pub(super) fn hello(binding: &Binding, role: Role, lane: u32, words: bool) -> Frame {
+    let mut nonce = [0; 16];
+    random().fill_bytes(&mut nonce);
+    Frame::Hello(binding.hello(role, lane, nonce, words))
+}
+
+/// The first message of the peer of an end in this role, which proves who it is.
+pub(super) fn checked_hello(
+    binding: &Binding,
+    role: Role,
+    lane: u32,
+    message: &Bytes,
+) -> Result<Hello, Error> {
+    let Ok(Some(Frame::Hello(hello))) = Frame::from_wire(message) else {
+        return Err(Error::Unbound);
+    };
+    binding.check(role.peer(), lane, &hello).map_err(|_| Error::Unbound)?;
+    Ok(hello)
+}
+
 /// The next thing that happens on a lane whose peer has not greeted: a lane that has greeted is
 /// left alone until all others have, too.
 async fn lane_event<const N: usize>(
@@ -283,10 +304,8 @@ impl<S: Speech, const N: usize> Establishing<'_, S, N> {
             return Ok(());
         }
         let number = greeting.lane;
-        let mut nonce = [0; 16];
-        random().fill_bytes(&mut nonce);
-        let hello = self.binding().await?.hello(self.role, number, nonce, self.words);
-        let message = Frame::Hello(hello).to_wire_of_length(self.length);
+        let hello = hello(&self.binding().await?, self.role, number, self.words);
+        let message = hello.to_wire_of_length(self.length);
         sender.send(BytesMut::from(message.as_slice())).await.map_err(|_| Error::NoPath)
     }
 
@@ -297,13 +316,9 @@ impl<S: Speech, const N: usize> Establishing<'_, S, N> {
         message: &Bytes,
     ) -> Result<(), Error> {
         self.greet(lane, sender).await?;
-        let Ok(Some(Frame::Hello(hello))) = Frame::from_wire(message) else {
-            return Err(Error::Unbound);
-        };
         let binding = self.binding().await?;
         let Some(greeting) = self.greetings.get_mut(lane) else { return Ok(()) };
-        let checked = binding.check(self.role.peer(), greeting.lane, &hello);
-        checked.map_err(|_| Error::Unbound)?;
+        let hello = checked_hello(&binding, self.role, greeting.lane, message)?;
         greeting.peer_wants_words = Some(hello.verify);
         Ok(())
     }
@@ -314,10 +329,7 @@ impl<S: Speech, const N: usize> Establishing<'_, S, N> {
         if self.peer.fingerprint().await? != described {
             return Err(Error::Unbound);
         }
-        let fingerprints = match self.role {
-            Role::Sender => Fingerprints { sender: self.ours.fingerprint, receiver: described },
-            Role::Receiver => Fingerprints { sender: described, receiver: self.ours.fingerprint },
-        };
+        let fingerprints = Fingerprints::of(self.role, self.ours.fingerprint, described);
         Ok(Binding::new(self.keys.clone(), fingerprints, 0))
     }
 }

@@ -38,8 +38,9 @@ const SIGN: Duration = Duration::from_millis(2);
 /// A round is at least so long: shorter ones measure only how processes are scheduled.
 const SHORTEST_ROUND: Duration = Duration::from_millis(10);
 
-/// On a line as short as this a rate that rises says only how busy the machines are.
-const SHORT: Duration = Duration::from_millis(5);
+/// A line as short as this is within a machine or a room: a rate that rises says only how busy the
+/// machines are, and one TCP connection fills it.
+pub(super) const SHORT: Duration = Duration::from_millis(5);
 
 /// Rounds whose highest rate counts.
 const ROUNDS: usize = 10;

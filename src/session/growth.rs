@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::flight::per_second;
+use super::flight::{SHORT, per_second};
 
 /// The user's wish.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,9 +24,8 @@ const OWN: usize = 1;
 const FEW: usize = 2;
 const MOST: usize = 3;
 
-/// A line as short as this is within a machine or a room. On one as long as that SCTP's slow start,
-/// which adds a packet for each acknowledgement, takes seconds: it is given all lanes at once.
-const SHORT: Duration = Duration::from_millis(5);
+/// On a line as long as this SCTP's slow start, which adds a packet for each acknowledgement, takes
+/// seconds: it is given all lanes at once.
 const FAR: Duration = Duration::from_millis(40);
 
 /// Less than this is sent too soon over a short line for a further lane to be of use; on a slow line

@@ -5,11 +5,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::flight::per_second;
+use super::flight::{SHORT, per_second};
 use crate::net::network::Kinds;
-
-/// A line as short as this is within a machine or a room.
-const SHORT: Duration = Duration::from_millis(5);
 
 /// How long data channels carry alone, or more of them are not opened, because one of TLS may come.
 const SOON: Duration = Duration::from_secs(1);

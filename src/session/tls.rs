@@ -3,13 +3,12 @@
 
 use std::time::{Duration, Instant};
 
-use rand_core::Rng;
 use tokio::{task::JoinSet, time::timeout};
 
 use super::{
-    establish::{Speech, heard},
+    establish::{Speech, checked_hello, heard, hello},
+    flight::SHORT,
     lanes::Voice,
-    meet::random,
     signalling::Signalled,
 };
 use crate::{
@@ -21,7 +20,6 @@ use crate::{
     proto::{
         Role,
         binding::{Binding, Fingerprints},
-        frame::Frame,
         pake::Keys,
         signal::{Listener, Signal},
     },
@@ -33,9 +31,6 @@ const GREETING: Duration = Duration::from_secs(2);
 /// Connections on which the receiver waits for the sender's first message at once.
 const MOST_GREETINGS: usize = 8;
 
-/// A line whose round trip takes so long may lose packets.
-const LONG: Duration = Duration::from_millis(5);
-
 /// Opens a lane of this number.
 ///
 /// # Errors
@@ -45,11 +40,8 @@ pub(super) async fn open(role: Role, keys: Keys, voice: &mut Voice) -> Result<Co
     let ours = endpoint.listener();
     voice.say(&[Signal::Listener(ours.clone())]);
     let theirs = listener(voice).await?;
-    let (sender, receiver) = match role {
-        Role::Sender => (ours.fingerprint, theirs.fingerprint),
-        Role::Receiver => (theirs.fingerprint, ours.fingerprint),
-    };
-    let binding = Binding::new(keys, Fingerprints { sender, receiver }, 0);
+    let fingerprints = Fingerprints::of(role, ours.fingerprint, theirs.fingerprint);
+    let binding = Binding::new(keys, fingerprints, 0);
     let mut meeting = endpoint.meet(&theirs);
     match role {
         Role::Sender => loop {
@@ -102,8 +94,8 @@ async fn greet(
     let start = Instant::now();
     let binding = binding.under(connection.exporter);
     say_hello(&mut connection, &binding, Role::Sender, lane).await?;
-    take_hello(&mut connection, &binding, Role::Receiver, lane).await?;
-    if start.elapsed() >= LONG {
+    take_hello(&mut connection, &binding, Role::Sender, lane).await?;
+    if start.elapsed() > SHORT {
         connection.expect_loss();
     }
     Ok(connection)
@@ -116,7 +108,7 @@ async fn answer(
     lane: u32,
 ) -> Result<Connection, Error> {
     let binding = binding.under(connection.exporter);
-    take_hello(&mut connection, &binding, Role::Sender, lane).await?;
+    take_hello(&mut connection, &binding, Role::Receiver, lane).await?;
     say_hello(&mut connection, &binding, Role::Receiver, lane).await?;
     Ok(connection)
 }
@@ -127,9 +119,7 @@ async fn say_hello(
     role: Role,
     lane: u32,
 ) -> Result<(), Error> {
-    let mut nonce = [0; 16];
-    random().fill_bytes(&mut nonce);
-    let hello = Frame::Hello(binding.hello(role, lane, nonce, false)).to_wire();
+    let hello = hello(binding, role, lane, false).to_wire();
     write_message(&mut connection.stream, &hello).await.map_err(|_| Error::NoPath)
 }
 
@@ -140,10 +130,7 @@ async fn take_hello(
     lane: u32,
 ) -> Result<(), Error> {
     let message = read_message(&mut connection.stream).await.map_err(|_| Error::NoPath)?;
-    let Ok(Some(Frame::Hello(hello))) = Frame::from_wire(&message) else {
-        return Err(Error::Unbound);
-    };
-    binding.check(role, lane, &hello).map_err(|_| Error::Unbound)
+    checked_hello(binding, role, lane, &message).map(|_| ())
 }
 
 #[cfg(test)]
