@@ -9,14 +9,15 @@
  * @import { Output } from "./sequence.js"
  */
 
+import { onDisk } from "../net/failure.js";
 import { portable } from "../proto/name.js";
 
 /** A file that the user named. @param {FileSystemFileHandle} handle @returns {Promise<Output>} */
 export async function fileOutput(handle) {
-  const writable = await handle.createWritable();
+  const writable = await onDisk(handle.createWritable());
   return {
-    write: (bytes) => writable.write(bytes),
-    close: () => writable.close(),
+    write: (bytes) => onDisk(writable.write(bytes)),
+    close: () => onDisk(writable.close()),
     async abort() {
       await writable.abort().catch(() => {});
       // The picker makes the file; one that was there before keeps what it had.
@@ -76,7 +77,7 @@ export class FolderStore {
     let folder = this.folders.get(key);
     if (!folder) {
       const name = this.#named(path);
-      folder = this.#folder(path.slice(0, -1)).then((parent) => parent.getDirectoryHandle(name, { create: true }));
+      folder = this.#folder(path.slice(0, -1)).then((parent) => onDisk(parent.getDirectoryHandle(name, { create: true })));
       this.folders.set(key, folder);
     }
     return folder;
@@ -94,8 +95,8 @@ export class FolderStore {
     if (!writable) {
       const { path } = this.entries[file];
       const parent = await this.#folder(path.slice(0, -1));
-      const handle = await parent.getFileHandle(this.#named(path), { create: true });
-      writable = await handle.createWritable();
+      const handle = await onDisk(parent.getFileHandle(this.#named(path), { create: true }));
+      writable = await onDisk(handle.createWritable());
       this.open.set(file, writable);
     }
     return writable;
@@ -103,7 +104,7 @@ export class FolderStore {
 
   /** @param {number} file @param {number} position @param {Bytes} bytes */
   async write(file, position, bytes) {
-    await (await this.#writable(file)).write({ type: "write", position, data: bytes });
+    await onDisk((await this.#writable(file)).write({ type: "write", position, data: bytes }));
   }
 
   /** @param {number} file */
@@ -113,7 +114,7 @@ export class FolderStore {
       await this.#folder(path);
       return;
     }
-    await (await this.#writable(file)).close();
+    await onDisk((await this.#writable(file)).close());
     this.open.delete(file);
   }
 

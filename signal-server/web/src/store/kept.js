@@ -13,6 +13,7 @@
 
 import { sha256 } from "@noble/hashes/sha2.js";
 
+import { Failure } from "../net/failure.js";
 import { hex, random } from "../proto/bytes.js";
 import { keyOf } from "../proto/claims.js";
 import { chunkingOf, writeEntry } from "../proto/manifest.js";
@@ -151,7 +152,7 @@ export class Kept {
 
   /** @param {Held} held @returns {Promise<Bytes>} */
   async read(held) {
-    if (!this.log) throw new Error("nothing is kept");
+    if (!this.log) throw new Failure("disk", { detail: "nothing is kept" });
     return this.log.read(/** @type {Placed} */ (held));
   }
 

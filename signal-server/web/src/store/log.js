@@ -5,6 +5,8 @@
  * @import { Held } from "../proto/claims.js"
  */
 
+import { Failure } from "../net/failure.js";
+
 /** @typedef {Held & { at: number }} Placed */
 
 export class Log {
@@ -53,7 +55,7 @@ export class Log {
     const answered = new Promise((resolve) => this.waiting.set(request, resolve));
     this.worker.postMessage({ request, call, ...options }, handed);
     const { value, error } = await answered;
-    if (error !== undefined) throw new Error(error);
+    if (error !== undefined) throw new Failure("disk", { detail: error });
     return value;
   }
 

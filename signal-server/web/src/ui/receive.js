@@ -1,6 +1,7 @@
 /**
  * The screens of whoever receives: from a code, which nothing is done with before a click, to files.
  *
+ * @import { Failure } from "../net/failure.js"
  * @import { Code } from "../proto/code.js"
  * @import { Entry, Offer } from "../proto/manifest.js"
  * @import { BlobOutput } from "../store/memory.js"
@@ -9,7 +10,7 @@
  * @import { Destination } from "./places.js"
  */
 
-import { Failure, failureOf } from "../net/failure.js";
+import { failureOf } from "../net/failure.js";
 import { serverOf } from "../net/socket.js";
 import { reveal } from "../proto/code.js";
 import { shown } from "../proto/name.js";
@@ -150,7 +151,7 @@ class Reception {
     } catch (error) {
       // Whoever closes the picker may choose again.
       if (error instanceof DOMException && error.name === "AbortError") return;
-      return this.session.fail(error instanceof Failure ? error : new Failure("disk", { detail: String(error) }));
+      return this.session.fail(failureOf(error));
     }
     if (this.session.isOver) return opened.store.abort();
     this.isAccepted = true;

@@ -35,6 +35,7 @@ const FAILURES = {
     "The file was thrown away. Start again; if that helps nothing, a disk or memory may be failing.",
   ],
   "words-differ": ["The words differ.", "Somebody is between the two devices. Nothing was told. Use another network or server."],
+  page: ["Something went wrong in this page.", "Reload it, and start again with a new code."],
   disk: ["The file could not be written.", "Check for free space, or save it somewhere else."],
   "too-large": ["This is too large to be held in memory.", "Use p2pshare in a terminal, or a server with https."],
   "unsafe-name": [
@@ -60,7 +61,9 @@ const PEER = {
 export function explain(failure) {
   if (failure.reason) return PEER[failure.reason] ?? ["The other side gave up.", "Ask them what happened there."];
   if (failure.kind === "interrupted") return ["Stopped.", "Nothing unfinished was kept."];
-  return FAILURES[failure.kind] ?? ["Something went wrong.", "Start again."];
+  const [what, advice] = FAILURES[failure.kind] ?? FAILURES.page;
+  const isOwn = failure.kind === "disk" || failure.kind === "page";
+  return [what, isOwn && failure.detail ? `${advice} What happened: ${failure.detail}.` : advice];
 }
 
 /** @type {Record<string, string>} */
