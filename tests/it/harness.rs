@@ -12,7 +12,7 @@ use std::{
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
     sync::{Mutex, MutexGuard, OnceLock, PoisonError, mpsc},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
@@ -21,6 +21,9 @@ use tempfile::TempDir;
 
 /// A generous guard: far longer than anything takes on a slow machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The same for what a process is waited for that goes on talking of something else.
+const WHOLE_PATIENCE: Duration = Duration::from_secs(600);
 
 /// Bytes of a file that takes seconds on any machine.
 const LARGE: u64 = 400_000_000;
@@ -301,35 +304,12 @@ impl Running {
 
     /// Waits for an event of a name, as `--json` tells it.
     pub(crate) fn event(&mut self, name: &str) -> Value {
-        let find = |line: &str| {
-            let event: Value = serde_json::from_str(line).ok()?;
-            (event["event"] == name).then_some(event)
-        };
-        self.wait(name, |line| match line {
-            Line::Out(text) => find(text),
-            Line::Err(_) => None,
-        })
+        self.wait(name, event(name))
     }
 
     /// Waits for an event of a name; `None` when the process ends without it.
     pub(crate) fn event_or_end(&mut self, name: &str) -> Option<Value> {
-        loop {
-            let line = match self.lines.recv_timeout(PATIENCE) {
-                Ok(line) => line,
-                Err(mpsc::RecvTimeoutError::Disconnected) => return None,
-                Err(mpsc::RecvTimeoutError::Timeout) => {
-                    panic!("no {name}; out {:#?}, err {:#?}", self.stdout, self.stderr)
-                }
-            };
-            let event = match &line {
-                Line::Out(text) => serde_json::from_str::<Value>(text).ok(),
-                Line::Err(_) => None,
-            };
-            self.keep(line);
-            if let Some(event) = event.filter(|event| event["event"] == name) {
-                return Some(event);
-            }
-        }
+        self.wait_or_end(name, event(name))
     }
 
     /// The code that a sender tells as an event.
@@ -366,16 +346,30 @@ impl Running {
     }
 
     fn wait<T>(&mut self, what: &str, pick: impl Fn(&Line) -> Option<T>) -> T {
+        self.wait_or_end(what, pick).unwrap_or_else(|| self.give_up(what))
+    }
+
+    /// Waits for a line that something can be picked from; `None` when the process ends without it.
+    fn wait_or_end<T>(&mut self, what: &str, pick: impl Fn(&Line) -> Option<T>) -> Option<T> {
+        let until = Instant::now() + WHOLE_PATIENCE;
         loop {
-            let line = self.lines.recv_timeout(PATIENCE).unwrap_or_else(|_| {
-                panic!("no {what}; out {:#?}, err {:#?}", self.stdout, self.stderr)
-            });
+            let patience = PATIENCE.min(until.saturating_duration_since(Instant::now()));
+            let line = match self.lines.recv_timeout(patience) {
+                Ok(line) => line,
+                // Both pipes close when the process ends.
+                Err(mpsc::RecvTimeoutError::Disconnected) => return None,
+                Err(mpsc::RecvTimeoutError::Timeout) => self.give_up(what),
+            };
             let picked = pick(&line);
             self.keep(line);
-            if let Some(picked) = picked {
+            if picked.is_some() {
                 return picked;
             }
         }
+    }
+
+    fn give_up(&self, what: &str) -> ! {
+        panic!("no {what}; out {:#?}, err {:#?}", self.stdout, self.stderr)
     }
 
     fn keep(&mut self, line: Line) {
@@ -408,16 +402,7 @@ impl Running {
 
     /// Waits until it ends.
     pub(crate) fn ended(mut self) -> Finished {
-        loop {
-            match self.lines.recv_timeout(PATIENCE) {
-                Ok(line) => self.keep(line),
-                // Both pipes close when the process ends.
-                Err(mpsc::RecvTimeoutError::Disconnected) => break,
-                Err(mpsc::RecvTimeoutError::Timeout) => {
-                    panic!("it does not end; out {:#?}, err {:#?}", self.stdout, self.stderr)
-                }
-            }
-        }
+        self.wait_or_end("end", |_| None::<()>);
         let status = self.child.wait().unwrap();
         let (stdout, stderr) = (self.stdout.clone(), self.stderr.clone());
         Finished { status, stdout, stderr }
@@ -432,6 +417,15 @@ impl Drop for Running {
             self.hang_up(Duration::from_secs(1));
             eprintln!("a process said, out {:#?}, err {:#?}", self.stdout, self.stderr);
         }
+    }
+}
+
+/// Picks an event of a name, as `--json` tells it.
+fn event(name: &str) -> impl Fn(&Line) -> Option<Value> {
+    move |line| {
+        let Line::Out(text) = line else { return None };
+        let event: Value = serde_json::from_str(text).ok()?;
+        (event["event"] == name).then_some(event)
     }
 }
 
