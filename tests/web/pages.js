@@ -59,9 +59,16 @@ async function open({ tab, url, timezone, profile: onDisk }) {
   await page.goto(url);
 }
 
-/** Runs in the page: what cuts its path, which no browser offers. The other end sees it as it is. */
+/** Runs in the page: what cuts its path, which no browser offers, and how the path was whenever a socket was opened. */
 function rememberConnections() {
   const made = [];
+  window.sockets = [];
+  window.WebSocket = class extends WebSocket {
+    constructor(...options) {
+      super(...options);
+      window.sockets.push(made.at(-1)?.connectionState);
+    }
+  };
   window.RTCPeerConnection = class extends RTCPeerConnection {
     channels = [];
 
@@ -77,6 +84,7 @@ function rememberConnections() {
       return channel;
     }
   };
+  /** The other end sees it as it is. */
   window.cutThePath = () => {
     const connection = made.at(-1);
     connection.close();
