@@ -47,7 +47,7 @@ const SHOW_ADDRESSES: &str = "--disable-features=WebRtcHideLocalIpsWithMdns";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_browser_that_hides_its_addresses_answers_our_offer() {
-    let Some(browser) = Browser::start(&[]).await else { return };
+    let Some(browser) = Browser::start(&[]) else { return };
     let met = offer_to(browser).await;
     assert!(met.hidden(), "{:?}", met.candidates);
     met.talk().await.stream().await.close().await;
@@ -55,7 +55,7 @@ async fn a_browser_that_hides_its_addresses_answers_our_offer() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn we_answer_a_browser_that_hides_its_addresses() {
-    let Some(browser) = Browser::start(&[]).await else { return };
+    let Some(browser) = Browser::start(&[]) else { return };
     let met = answer_to(browser).await;
     assert!(met.hidden(), "{:?}", met.candidates);
     met.talk().await.stream().await.wait_for_close().await;
@@ -64,7 +64,7 @@ async fn we_answer_a_browser_that_hides_its_addresses() {
 /// A page that may use the camera shows its addresses, and so do other browsers.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_browser_that_shows_its_addresses_answers_our_offer() {
-    let Some(browser) = Browser::start(&[SHOW_ADDRESSES]).await else { return };
+    let Some(browser) = Browser::start(&[SHOW_ADDRESSES]) else { return };
     let met = offer_to(browser).await;
     assert!(!met.hidden(), "{:?}", met.candidates);
     met.talk().await.wait_for_close().await;
@@ -72,7 +72,7 @@ async fn a_browser_that_shows_its_addresses_answers_our_offer() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn we_answer_a_browser_that_shows_its_addresses() {
-    let Some(browser) = Browser::start(&[SHOW_ADDRESSES]).await else { return };
+    let Some(browser) = Browser::start(&[SHOW_ADDRESSES]) else { return };
     let met = answer_to(browser).await;
     assert!(!met.hidden(), "{:?}", met.candidates);
     met.talk().await.close().await;
@@ -325,8 +325,8 @@ struct Browser(Script);
 
 impl Browser {
     /// `None` when something is missing to run it, which CI does not forgive.
-    async fn start(flags: &[&str]) -> Option<Self> {
-        Script::start("browser.js", flags).await.map(Self)
+    fn start(flags: &[&str]) -> Option<Self> {
+        Script::start("browser.js", flags).map(Self)
     }
 
     /// Calls a function of the page and waits for what it returns.

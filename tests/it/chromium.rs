@@ -7,12 +7,12 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::sync::{Mutex, MutexGuard};
 
 use crate::harness::Running;
 
@@ -33,23 +33,23 @@ pub(crate) struct Script {
 
 impl Script {
     /// Starts one with Chromium; `None` when something is missing to run it, which CI does not forgive.
-    pub(crate) async fn start(script: &str, flags: &[&str]) -> Option<Self> {
-        Self::start_with(CHROMIUM, script, flags).await
+    pub(crate) fn start(script: &str, flags: &[&str]) -> Option<Self> {
+        Self::start_with(CHROMIUM, script, flags)
     }
 
     /// Starts one with Firefox, as well.
-    pub(crate) async fn start_firefox(script: &str) -> Option<Self> {
-        Self::start_with(FIREFOX, script, &[]).await
+    pub(crate) fn start_firefox(script: &str) -> Option<Self> {
+        Self::start_with(FIREFOX, script, &[])
     }
 
-    async fn start_with(browser: &'static str, script: &str, flags: &[&str]) -> Option<Self> {
-        static ALONE: Mutex<()> = Mutex::const_new(());
+    fn start_with(browser: &'static str, script: &str, flags: &[&str]) -> Option<Self> {
+        static ALONE: Mutex<()> = Mutex::new(());
         if let Some((what, install)) = missing(browser) {
             assert!(env::var_os("CI").is_none(), "{what} is missing: {install}");
             say(&format!("skipped, {what} is missing: {install}"));
             return None;
         }
-        let alone = ALONE.lock().await;
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let home = TempDir::new().unwrap();
         let mut node = Command::new("node");
         if browser == FIREFOX {

@@ -42,8 +42,8 @@ struct Tab<'a> {
 }
 
 impl Browser {
-    async fn start() -> Option<Self> {
-        Script::start("pages.js", &[]).await.map(Self)
+    fn start() -> Option<Self> {
+        Script::start("pages.js", &[]).map(Self)
     }
 
     fn open(&mut self, name: &'static str, url: &str) -> Tab<'_> {
@@ -136,6 +136,11 @@ impl Tab<'_> {
     }
 }
 
+/// What most of these tests begin with; `None` where there is no browser.
+fn setting() -> Option<(Browser, Scene, Server)> {
+    Some((Browser::start()?, Scene::new(), Server::start()))
+}
+
 /// The page's address, with a code.
 fn link(server: &Server, code: &str) -> String {
     format!("http://{}/#{code}", server.address())
@@ -151,10 +156,9 @@ fn rate(size: usize, start: Instant) -> String {
     format!("{:.0} MB/s", megabytes / start.elapsed().as_secs_f64())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_page_downloads_what_is_sent_whatever_its_size() {
-    let Some(mut browser) = Browser::start().await else { return };
-    let (scene, server) = (Scene::new(), Server::start());
+#[test]
+fn a_page_downloads_what_is_sent_whatever_its_size() {
+    let Some((mut browser, scene, server)) = setting() else { return };
     for (name, size) in [("empty", 0), ("one", 1), ("chunks", 700_001)] {
         let path = scene.file(name, size);
         let mut sender = scene.send(&server, &path).start();
@@ -170,17 +174,16 @@ async fn a_page_downloads_what_is_sent_whatever_its_size() {
 }
 
 /// What the rates of the page are to be seen beside.
-#[tokio::test(flavor = "multi_thread")]
-async fn two_pages_with_nothing_but_a_channel_between_them() {
-    let Some(mut browser) = Browser::start().await else { return };
+#[test]
+fn two_pages_with_nothing_but_a_channel_between_them() {
+    let Some(mut browser) = Browser::start() else { return };
     let rate = browser.tab("none").call("bare", json!(2048));
     say(&format!("page to page, a channel alone: {rate} MB/s"));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_page_saves_a_large_file_where_it_is_told_to() {
-    let Some(mut browser) = Browser::start().await else { return };
-    let (scene, server) = (Scene::new(), Server::start());
+#[test]
+fn a_page_saves_a_large_file_where_it_is_told_to() {
+    let Some((mut browser, scene, server)) = setting() else { return };
     let path = scene.file("large.bin", LARGE);
     let mut sender = scene.send(&server, &path).start();
     let mut tab = browser.open("receiver", &link(&server, &sender.code()));
@@ -219,10 +222,9 @@ fn folder(scene: &Scene, files: usize) -> BTreeMap<String, String> {
     expected
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_page_saves_a_folder_as_a_folder() {
-    let Some(mut browser) = Browser::start().await else { return };
-    let (scene, server) = (Scene::new(), Server::start());
+#[test]
+fn a_page_saves_a_folder_as_a_folder() {
+    let Some((mut browser, scene, server)) = setting() else { return };
     let expected = folder(&scene, 500);
     let mut sender = scene.send(&server, &scene.sender().join("photos")).start();
     let mut tab = browser.open("receiver", &link(&server, &sender.code()));
@@ -241,10 +243,9 @@ async fn a_page_saves_a_folder_as_a_folder() {
     tab.is_sound();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_page_downloads_a_folder_as_an_archive() {
-    let Some(mut browser) = Browser::start().await else { return };
-    let (scene, server) = (Scene::new(), Server::start());
+#[test]
+fn a_page_downloads_a_folder_as_an_archive() {
+    let Some((mut browser, scene, server)) = setting() else { return };
     let expected = folder(&scene, 500);
     let mut sender = scene.send(&server, &scene.sender().join("photos")).start();
     let mut tab = browser.open("receiver", &link(&server, &sender.code()));
@@ -283,10 +284,9 @@ fn unzipped(archive: &[u8]) -> BTreeMap<String, String> {
     files
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_claimed_before_a_click() {
-    let Some(mut browser) = Browser::start().await else { return };
-    let (scene, server) = (Scene::new(), Server::start());
+#[test]
+fn nothing_is_claimed_before_a_click() {
+    let Some((mut browser, scene, server)) = setting() else { return };
     let path = scene.file("a.txt", 10);
     let mut sender = scene.send(&server, &path).start();
     let code = sender.code();
@@ -300,10 +300,9 @@ async fn nothing_is_claimed_before_a_click() {
     tab.is_sound();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_code_is_told_to_both() {
-    let Some(mut browser) = Browser::start().await else { return };
-    let (scene, server) = (Scene::new(), Server::start());
+#[test]
+fn a_wrong_code_is_told_to_both() {
+    let Some((mut browser, scene, server)) = setting() else { return };
     let mut sender = scene.send(&server, &scene.file("a.txt", 10)).start();
     let nameplate = sender.code().split('-').next().unwrap().to_owned();
     let mut tab = browser.open("receiver", &format!("http://{}/", server.address()));
@@ -322,10 +321,9 @@ async fn a_wrong_code_is_told_to_both() {
     tab.is_sound();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn names_are_text_and_nothing_else() {
-    let Some(mut browser) = Browser::start().await else { return };
-    let (scene, server) = (Scene::new(), Server::start());
+#[test]
+fn names_are_text_and_nothing_else() {
+    let Some((mut browser, scene, server)) = setting() else { return };
     let name = "<img src=x onerror=document.title='owned'>\u{202e}gpj.exe";
     fs::write(scene.sender().join(name), b"harmless").unwrap();
     let mut sender = scene.send(&server, &scene.sender().join(name)).start();
@@ -362,7 +360,7 @@ async fn rogue(server: &Server, browser: &mut Browser) -> Rogue {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_that_escapes_refuses_the_offer() {
-    let Some(mut browser) = Browser::start().await else { return };
+    let Some(mut browser) = Browser::start() else { return };
     let server = Server::start();
     let rogue = rogue(&server, &mut browser).await;
     offer(&rogue, &[b"..", b"evil"], 8).await;
@@ -374,7 +372,7 @@ async fn a_name_that_escapes_refuses_the_offer() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_what_was_sent_never_becomes_a_file() {
-    let Some(mut browser) = Browser::start().await else { return };
+    let Some(mut browser) = Browser::start() else { return };
     let server = Server::start();
     let mut rogue = rogue(&server, &mut browser).await;
     offer(&rogue, &[b"a.bin"], 8).await;
@@ -392,10 +390,9 @@ async fn what_is_not_what_was_sent_never_becomes_a_file() {
     tab.shoot("receive-5-verification");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_page_sends_files_and_folders() {
-    let Some(mut browser) = Browser::start().await else { return };
-    let (scene, server) = (Scene::new(), Server::start());
+#[test]
+fn a_page_sends_files_and_folders() {
+    let Some((mut browser, scene, server)) = setting() else { return };
     let (first, second) = (scene.file("first.bin", 700_001), scene.file("empty.txt", 0));
     folder(&scene, 50);
     let mut tab = browser.open("sender", &format!("http://{}/", server.address()));
@@ -425,10 +422,9 @@ async fn a_page_sends_files_and_folders() {
     tab.is_sound();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_page_sends_a_large_file() {
-    let Some(mut browser) = Browser::start().await else { return };
-    let (scene, server) = (Scene::new(), Server::start());
+#[test]
+fn a_page_sends_a_large_file() {
+    let Some((mut browser, scene, server)) = setting() else { return };
     let path = scene.file("large.bin", LARGE);
     let mut tab = browser.open("sender", &format!("http://{}/", server.address()));
     let code = tab.offers("#choose", &[&path]);
@@ -448,10 +444,9 @@ async fn a_page_sends_a_large_file() {
     tab.is_sound();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_page_sends_to_a_page() {
-    let Some(mut browser) = Browser::start().await else { return };
-    let (scene, server) = (Scene::new(), Server::start());
+#[test]
+fn a_page_sends_to_a_page() {
+    let Some((mut browser, scene, server)) = setting() else { return };
     let path = scene.file("between.bin", 20_000_003);
     let home = format!("http://{}/", server.address());
     let code = browser.open("sender", &home).offers("#choose", &[&path]);
@@ -467,10 +462,9 @@ async fn a_page_sends_to_a_page() {
     tab.is_sound();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_guess_at_a_pages_code_brings_another_code() {
-    let Some(mut browser) = Browser::start().await else { return };
-    let (scene, server) = (Scene::new(), Server::start());
+#[test]
+fn a_wrong_guess_at_a_pages_code_brings_another_code() {
+    let Some((mut browser, scene, server)) = setting() else { return };
     let path = scene.file("a.txt", 10);
     let mut tab = browser.open("sender", &format!("http://{}/", server.address()));
     let code = tab.offers("#choose", &[&path]);
@@ -485,10 +479,9 @@ async fn a_wrong_guess_at_a_pages_code_brings_another_code() {
     tab.is_sound();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_lost_path_is_found_again_and_the_transfer_goes_on() {
-    let Some(mut browser) = Browser::start().await else { return };
-    let (scene, server) = (Scene::new(), Server::start());
+#[test]
+fn a_lost_path_is_found_again_and_the_transfer_goes_on() {
+    let Some((mut browser, scene, server)) = setting() else { return };
     let path = scene.file("large.bin", 60_000_000);
     let mut sender = scene.send(&server, &path).start();
     let mut tab = browser.open("receiver", &link(&server, &sender.code()));
@@ -504,10 +497,9 @@ async fn a_lost_path_is_found_again_and_the_transfer_goes_on() {
     tab.is_sound();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_page_that_sends_finds_a_lost_path_again() {
-    let Some(mut browser) = Browser::start().await else { return };
-    let (scene, server) = (Scene::new(), Server::start());
+#[test]
+fn a_page_that_sends_finds_a_lost_path_again() {
+    let Some((mut browser, scene, server)) = setting() else { return };
     let path = scene.file("large.bin", 60_000_000);
     let mut tab = browser.open("sender", &format!("http://{}/", server.address()));
     let code = tab.offers("#choose", &[&path]);
@@ -521,10 +513,9 @@ async fn a_page_that_sends_finds_a_lost_path_again() {
     tab.is_sound();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_message_is_shown() {
-    let Some(mut browser) = Browser::start().await else { return };
-    let (scene, server) = (Scene::new(), Server::start());
+#[test]
+fn a_message_is_shown() {
+    let Some((mut browser, scene, server)) = setting() else { return };
     let url = server.url();
     let arguments = ["--json", "--server", &url, "send", "--text", "<b>three</b> words"];
     let mut sender = scene.p2pshare(&scene.sender(), &arguments).start();
@@ -539,10 +530,9 @@ async fn a_message_is_shown() {
     tab.is_sound();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_stream_is_downloaded_while_it_lasts() {
-    let Some(mut browser) = Browser::start().await else { return };
-    let (scene, server) = (Scene::new(), Server::start());
+#[test]
+fn a_stream_is_downloaded_while_it_lasts() {
+    let Some((mut browser, scene, server)) = setting() else { return };
     let arguments = ["--json", "--server", &server.url(), "send", "-", "--name", "log.txt"];
     let mut sender = scene.p2pshare(&scene.sender(), &arguments).start();
     let mut tab = browser.open("receiver", &link(&server, &sender.code()));
@@ -568,10 +558,9 @@ fn recording(samples: u32) -> Vec<u8> {
     wave
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_recording_plays_while_it_arrives() {
-    let Some(mut browser) = Browser::start().await else { return };
-    let (scene, server) = (Scene::new(), Server::start());
+#[test]
+fn a_recording_plays_while_it_arrives() {
+    let Some((mut browser, scene, server)) = setting() else { return };
     let path = scene.sender().join("tone.wav");
     fs::write(&path, recording(3_000_000)).unwrap();
     let mut sender = scene.send(&server, &path).arg("--bwlimit").arg("1M").start();
@@ -596,10 +585,9 @@ async fn a_recording_plays_while_it_arrives() {
     tab.is_sound();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_page_tells_nothing_before_its_user_has_compared_the_words() {
-    let Some(mut browser) = Browser::start().await else { return };
-    let (scene, server) = (Scene::new(), Server::start());
+#[test]
+fn a_page_tells_nothing_before_its_user_has_compared_the_words() {
+    let Some((mut browser, scene, server)) = setting() else { return };
     let path = scene.file("a.txt", 10);
     let mut tab = browser.open("sender", &format!("http://{}/", server.address()));
     let code = tab.offers("#choose", &[&path]);
@@ -631,13 +619,13 @@ fn lan_link(sender: &mut Running) -> String {
     format!("http://{at}/#{code}")
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_page_over_plain_http_holds_the_file_and_says_so() {
-    let Some(mut browser) = Browser::start().await else { return };
+#[test]
+fn a_page_over_plain_http_holds_the_file_and_says_so() {
+    let Some(mut browser) = Browser::start() else { return };
     if own_address().is_none() {
         return say("skipped, there is no network but loopback");
     }
-    let _turn = tokio::task::block_in_place(turn_on_lan);
+    let _turn = turn_on_lan();
     let scene = Scene::new();
     let path = scene.file("a.bin", 1_000_003);
     let mut sender = scene.send_on_lan(&path).start();
@@ -679,9 +667,9 @@ fn a_senders_own_server_is_not_called_by_a_name_that_somebody_owns() {
     assert_eq!(answer(socket, &at, "Origin: http://evil.example\r\n"), "403");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_page_of_another_server_can_neither_frame_it_nor_talk_to_it() {
-    let Some(mut browser) = Browser::start().await else { return };
+#[test]
+fn a_page_of_another_server_can_neither_frame_it_nor_talk_to_it() {
+    let Some(mut browser) = Browser::start() else { return };
     let (server, other) = (Server::start(), Server::start());
     let mut tab = browser.open("other", &format!("http://{}/", other.address()));
     let script = format!(

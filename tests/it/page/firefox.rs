@@ -9,17 +9,17 @@ use crate::{
 
 use super::{Browser, hex, link};
 
-async fn start() -> Option<Browser> {
-    Script::start_firefox("firefox.js").await.map(Browser)
+fn setting() -> Option<(Browser, Scene, Server)> {
+    let browser = Script::start_firefox("firefox.js").map(Browser)?;
+    Some((browser, Scene::new(), Server::start()))
 }
 
 /// More than once around every window of credit.
 const SIZE: usize = 20_000_003;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_page_in_firefox_downloads_a_file() {
-    let Some(mut browser) = start().await else { return };
-    let (scene, server) = (Scene::new(), Server::start());
+#[test]
+fn a_page_in_firefox_downloads_a_file() {
+    let Some((mut browser, scene, server)) = setting() else { return };
     let path = scene.file("film.bin", SIZE);
     let mut sender = scene.send(&server, &path).start();
     let mut tab = browser.open("receiver", &link(&server, &sender.code()));
@@ -31,10 +31,9 @@ async fn a_page_in_firefox_downloads_a_file() {
     tab.is_sound();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_page_in_firefox_sends_a_file() {
-    let Some(mut browser) = start().await else { return };
-    let (scene, server) = (Scene::new(), Server::start());
+#[test]
+fn a_page_in_firefox_sends_a_file() {
+    let Some((mut browser, scene, server)) = setting() else { return };
     let path = scene.file("film.bin", SIZE);
     let mut tab = browser.open("sender", &format!("http://{}/", server.address()));
     let code = tab.offers("#choose", &[&path]);

@@ -4,9 +4,7 @@ use std::{fmt::Write, fs};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Scene, Server};
-
-use super::{Browser, hex, link, sha256};
+use super::{hex, link, setting, sha256};
 
 /// A document of one page.
 fn document() -> Vec<u8> {
@@ -31,9 +29,8 @@ fn document() -> Vec<u8> {
 }
 
 /// Receives a document, and opens it when it has arrived.
-async fn opens(name: &str, content: &[u8]) -> Option<(Value, Value)> {
-    let mut browser = Browser::start().await?;
-    let (scene, server) = (Scene::new(), Server::start());
+fn opens(name: &str, content: &[u8]) -> Option<(Value, Value)> {
+    let (mut browser, scene, server) = setting()?;
     let path = scene.sender().join(name);
     fs::write(&path, content).unwrap();
     let mut sender = scene.send(&server, &path).start();
@@ -49,18 +46,18 @@ async fn opens(name: &str, content: &[u8]) -> Option<(Value, Value)> {
     Some((opened, stored))
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_document_opens_in_a_tab_of_its_own() {
-    let Some((opened, _)) = opens("page.pdf", &document()).await else { return };
+#[test]
+fn a_document_opens_in_a_tab_of_its_own() {
+    let Some((opened, _)) = opens("page.pdf", &document()) else { return };
     assert_eq!(opened["type"], "application/pdf");
 }
 
 /// What it would do were it part of the page.
 const SCRIPT: &str = "<!doctype html><script>localStorage.owned = 1</script>";
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_only_calls_itself_a_document_does_nothing() {
-    let Some((opened, stored)) = opens("page.pdf", SCRIPT.as_bytes()).await else { return };
+#[test]
+fn what_only_calls_itself_a_document_does_nothing() {
+    let Some((opened, stored)) = opens("page.pdf", SCRIPT.as_bytes()) else { return };
     assert_eq!(opened["type"], "application/pdf");
     assert_eq!(stored, json!([]));
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Running, Scene, Server, sha256};
 
-use super::{Browser, Tab, folder, hex, link};
+use super::{Browser, Tab, folder, hex, link, setting};
 
 /// Long enough to be cut in the middle, at a rate that does not depend on the machine.
 const SIZE: usize = 40_000_000;
@@ -42,10 +42,9 @@ fn sends_only_the_rest(sender: Running) {
     assert!(spared > SPARED, "{spared}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_download_goes_on_after_a_reload() {
-    let Some(mut browser) = Browser::start().await else { return };
-    let (scene, server) = (Scene::new(), Server::start());
+#[test]
+fn a_download_goes_on_after_a_reload() {
+    let Some((mut browser, scene, server)) = setting() else { return };
     let path = scene.file("film.bin", SIZE);
     let mut sender = sender(&scene, &server, "film.bin");
     let mut tab = claimed(&mut browser, &server, &mut sender);
@@ -64,10 +63,9 @@ async fn a_download_goes_on_after_a_reload() {
     tab.is_sound();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_was_chosen_goes_on_after_a_reload_on_the_same_link() {
-    let Some(mut browser) = Browser::start().await else { return };
-    let (scene, server) = (Scene::new(), Server::start());
+#[test]
+fn a_file_that_was_chosen_goes_on_after_a_reload_on_the_same_link() {
+    let Some((mut browser, scene, server)) = setting() else { return };
     let path = scene.file("film.bin", SIZE);
     let mut sender = sender(&scene, &server, "film.bin");
     let link = link(&server, &sender.code());
@@ -86,10 +84,9 @@ async fn a_file_that_was_chosen_goes_on_after_a_reload_on_the_same_link() {
     tab.is_sound();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_folder_goes_on_after_a_reload_where_it_was() {
-    let Some(mut browser) = Browser::start().await else { return };
-    let (scene, server) = (Scene::new(), Server::start());
+#[test]
+fn a_folder_goes_on_after_a_reload_where_it_was() {
+    let Some((mut browser, scene, server)) = setting() else { return };
     let mut expected = folder(&scene, 100);
     let large = scene.sender().join("photos/0/film.bin");
     fs::copy(scene.file("film.bin", SIZE), &large).unwrap();
@@ -117,10 +114,9 @@ const STRAY: &str = "(async () => {
     await folder.getFileHandle('stray.bytes', { create: true });
 })()";
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_thrown_away_is_nowhere_any_more() {
-    let Some(mut browser) = Browser::start().await else { return };
-    let (scene, server) = (Scene::new(), Server::start());
+#[test]
+fn what_is_thrown_away_is_nowhere_any_more() {
+    let Some((mut browser, scene, server)) = setting() else { return };
     scene.file("film.bin", SIZE);
     let mut sender = sender(&scene, &server, "film.bin");
     let mut tab = claimed(&mut browser, &server, &mut sender);
@@ -140,10 +136,9 @@ async fn what_is_thrown_away_is_nowhere_any_more() {
     tab.is_sound();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn who_stops_keeps_nothing() {
-    let Some(mut browser) = Browser::start().await else { return };
-    let (scene, server) = (Scene::new(), Server::start());
+#[test]
+fn who_stops_keeps_nothing() {
+    let Some((mut browser, scene, server)) = setting() else { return };
     scene.file("film.bin", SIZE);
     let mut sender = sender(&scene, &server, "film.bin");
     let mut tab = claimed(&mut browser, &server, &mut sender);
@@ -158,10 +153,9 @@ async fn who_stops_keeps_nothing() {
     tab.is_sound();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_sender_that_is_killed_and_started_again_sends_only_the_rest() {
-    let Some(mut browser) = Browser::start().await else { return };
-    let (scene, server) = (Scene::new(), Server::start());
+#[test]
+fn a_sender_that_is_killed_and_started_again_sends_only_the_rest() {
+    let Some((mut browser, scene, server)) = setting() else { return };
     let path = scene.file("film.bin", SIZE);
     let mut first = sender(&scene, &server, "film.bin");
     let mut tab = claimed(&mut browser, &server, &mut first);
@@ -199,10 +193,9 @@ fn receiver(scene: &Scene, server: &Server, code: &str) -> Running {
     scene.receive(server, code).arg(RATE[0]).arg(RATE[1]).start()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_receiver_that_is_killed_and_started_again_is_sent_only_the_rest() {
-    let Some(mut browser) = Browser::start().await else { return };
-    let (scene, server) = (Scene::new(), Server::start());
+#[test]
+fn a_receiver_that_is_killed_and_started_again_is_sent_only_the_rest() {
+    let Some((mut browser, scene, server)) = setting() else { return };
     let path = scene.file("film.bin", SIZE);
     let mut tab = browser.open("sender", &format!("http://{}/", server.address()));
     let code = tab.offers("#choose", &[&path]);

@@ -9,7 +9,7 @@ use crate::{
     harness::{Scene, Server, sha256},
 };
 
-use super::{Browser, hex, link, own_address, rate};
+use super::{Browser, hex, link, own_address, rate, setting};
 
 /// Long enough to be cut in the middle.
 const SIZE: usize = 60_000_000;
@@ -23,10 +23,9 @@ fn is_sound_without_a_server(problems: &Value) {
     assert!(problems.iter().all(is_expected), "{problems:#?}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_page_receives_to_the_end_when_the_server_is_killed() {
-    let Some(mut browser) = Browser::start().await else { return };
-    let (scene, server) = (Scene::new(), Server::start());
+#[test]
+fn a_page_receives_to_the_end_when_the_server_is_killed() {
+    let Some((mut browser, scene, server)) = setting() else { return };
     let path = scene.file("large.bin", SIZE);
     let mut sender = scene.send(&server, &path).start();
     let mut tab = browser.open("receiver", &link(&server, &sender.code()));
@@ -40,10 +39,9 @@ async fn a_page_receives_to_the_end_when_the_server_is_killed() {
     is_sound_without_a_server(&tab.call("problems", Value::Null));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_page_sends_to_the_end_when_the_server_is_killed() {
-    let Some(mut browser) = Browser::start().await else { return };
-    let (scene, server) = (Scene::new(), Server::start());
+#[test]
+fn a_page_sends_to_the_end_when_the_server_is_killed() {
+    let Some((mut browser, scene, server)) = setting() else { return };
     let path = scene.file("large.bin", SIZE);
     let mut tab = browser.open("sender", &format!("http://{}/", server.address()));
     let code = tab.offers("#choose", &[&path]);
@@ -60,9 +58,9 @@ async fn a_page_sends_to_the_end_when_the_server_is_killed() {
 
 /// A browser asks a relay on loopback from none of its addresses, so this server has one of the
 /// machine's, over which the page is plain HTTP.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_page_and_an_end_that_will_only_be_relayed_are_relayed() {
-    let Some(mut browser) = Browser::start().await else { return };
+#[test]
+fn a_page_and_an_end_that_will_only_be_relayed_are_relayed() {
+    let Some(mut browser) = Browser::start() else { return };
     let Some(address) = own_address() else {
         return say("skipped, there is no network but loopback");
     };
@@ -95,9 +93,8 @@ async fn a_page_and_an_end_that_will_only_be_relayed_are_relayed() {
 const GROWTH: u64 = 200_000_000;
 
 /// Downloads a file of a size, and watches the memory of the tab.
-async fn downloads_with_flat_memory(size: usize) {
-    let Some(mut browser) = Browser::start().await else { return };
-    let (scene, server) = (Scene::new(), Server::start());
+fn downloads_with_flat_memory(size: usize) {
+    let Some((mut browser, scene, server)) = setting() else { return };
     let path = scene.file("large.bin", size);
     let expected = hex(sha256(&path));
     let mut sender = scene.send(&server, &path).start();
@@ -121,13 +118,13 @@ async fn downloads_with_flat_memory(size: usize) {
     tab.is_sound();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_large_download_does_not_fill_the_memory_of_the_tab() {
-    downloads_with_flat_memory(super::LARGE).await;
+#[test]
+fn a_large_download_does_not_fill_the_memory_of_the_tab() {
+    downloads_with_flat_memory(super::LARGE);
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[test]
 #[ignore = "takes minutes; tests/web/README.md has the command"]
-async fn two_gigabytes_do_not_fill_the_memory_of_the_tab() {
-    downloads_with_flat_memory(2_000_000_000).await;
+fn two_gigabytes_do_not_fill_the_memory_of_the_tab() {
+    downloads_with_flat_memory(2_000_000_000);
 }
