@@ -10,7 +10,7 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    harness::{Finished, Running, Scene, Server, Start, sha256},
+    harness::{Finished, Running, Scene, Server, Start, sha256, side_by_side},
     internet::{Family, Internet, Site, server_addresses},
 };
 
@@ -143,7 +143,7 @@ const V4: [Site; 6] = [
 const V6: [Site; 4] = [Site::Open, Site::Firewalled, Site::UdpBlocked, Site::WebOnly];
 
 fn row(left: Site) {
-    V4.into_iter().for_each(|right| cell(left, right, Family::V4));
+    side_by_side(3, V4, |right| cell(left, right, Family::V4));
 }
 
 #[test]
@@ -178,9 +178,8 @@ fn a_network_with_port_443_alone_reaches_every_site() {
 
 #[test]
 fn networks_with_ipv6_alone_reach_each_other() {
-    for left in V6 {
-        V6.into_iter().for_each(|right| cell(left, right, Family::V6));
-    }
+    let pairs = V6.into_iter().flat_map(|left| V6.map(|right| (left, right)));
+    side_by_side(3, pairs, |(left, right)| cell(left, right, Family::V6));
 }
 
 #[test]
@@ -196,14 +195,15 @@ fn a_straight_path_that_is_wanted_and_not_there_is_an_error_that_says_so() {
 
 #[test]
 fn the_doctor_names_what_stands_in_the_way() {
-    for (site, nat) in [
+    let sites = [
         (Site::Open, "no NAT; what stands before this machine lets everybody in"),
         (Site::Cone, "one address for all, and lets everybody in"),
         (Site::PortRestricted, "one address for all, and lets in only answers"),
         (Site::Symmetric, "another address for everybody"),
         (Site::UdpBlocked, "UDP does not come through"),
         (Site::WebOnly, "UDP does not come through"),
-    ] {
+    ];
+    side_by_side(3, sites, |(site, nat)| {
         let Some(world) = World::new(site, Site::Open, Family::V4) else { return };
         let start = world.scene.p2pshare(&world.scene.sender(), &["--json", "doctor"]);
         let found = world.ours(start, &world.internet.left).start().finish().expect(0).events();
@@ -219,7 +219,7 @@ fn the_doctor_names_what_stands_in_the_way() {
         assert_eq!(about("relay-udp")[0]["verdict"] == "good", has_udp, "{found:#?}");
         assert_eq!(about("relay-tls")[0]["verdict"], "good", "{found:#?}");
         assert_eq!(about("outlook")[0]["verdict"], "good");
-    }
+    });
 }
 
 // What happens in the middle.
@@ -280,18 +280,18 @@ fn a_relayed_transfer_moves_to_a_straight_path_when_there_is_one() {
 
 #[test]
 fn another_address_in_the_middle_of_a_transfer_costs_no_byte() {
-    for hundredths in SEEDS {
+    side_by_side(3, SEEDS, |hundredths| {
         let Some(world) = World::new(Site::PortRestricted, Site::Cone, Family::V4) else { return };
         let mut transfer = Transfer::start(&world);
         transfer.reach(hundredths);
         world.internet.readdress(&world.internet.left);
         assert!(paths(&transfer.complete(&world)).len() >= 2);
-    }
+    });
 }
 
 #[test]
 fn a_cable_that_is_out_for_a_while_costs_no_byte() {
-    for hundredths in SEEDS {
+    side_by_side(3, SEEDS, |hundredths| {
         let Some(world) = World::new(Site::PortRestricted, Site::Symmetric, Family::V4) else {
             return;
         };
@@ -302,12 +302,12 @@ fn a_cable_that_is_out_for_a_while_costs_no_byte() {
         transfer.sender.event("reconnecting");
         world.internet.plug_in(&world.internet.right);
         assert!(paths(&transfer.complete(&world)).len() >= 2);
-    }
+    });
 }
 
 #[test]
 fn a_laptop_that_sleeps_in_the_middle_goes_on_when_it_wakes() {
-    for hundredths in SEEDS {
+    side_by_side(3, SEEDS, |hundredths| {
         let Some(world) = World::new(Site::PortRestricted, Site::Cone, Family::V4) else { return };
         let mut transfer = Transfer::start(&world);
         transfer.reach(hundredths);
@@ -315,12 +315,12 @@ fn a_laptop_that_sleeps_in_the_middle_goes_on_when_it_wakes() {
         transfer.sender.event("reconnecting");
         transfer.receiver.signal("CONT");
         assert!(paths(&transfer.complete(&world)).len() >= 2);
-    }
+    });
 }
 
 #[test]
 fn a_relay_that_restarts_in_the_middle_costs_no_byte() {
-    for hundredths in SEEDS {
+    side_by_side(3, SEEDS, |hundredths| {
         let Some(mut world) = World::new(Site::UdpBlocked, Site::Symmetric, Family::V4) else {
             return;
         };
@@ -328,7 +328,7 @@ fn a_relay_that_restarts_in_the_middle_costs_no_byte() {
         transfer.reach(hundredths);
         world.restart_server();
         assert!(paths(&transfer.complete(&world)).len() >= 2);
-    }
+    });
 }
 
 #[test]

@@ -7,7 +7,10 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -27,8 +30,7 @@ const FAREWELL: Duration = Duration::from_secs(10);
 pub(crate) struct Script {
     running: Running,
     _home: TempDir,
-    /// Each would take both cores of a small machine.
-    _alone: MutexGuard<'static, ()>,
+    _turn: MutexGuard<'static, ()>,
 }
 
 impl Script {
@@ -43,13 +45,12 @@ impl Script {
     }
 
     fn start_with(browser: &'static str, script: &str, flags: &[&str]) -> Option<Self> {
-        static ALONE: Mutex<()> = Mutex::new(());
         if let Some((what, install)) = missing(browser) {
             assert!(env::var_os("CI").is_none(), "{what} is missing: {install}");
             say(&format!("skipped, {what} is missing: {install}"));
             return None;
         }
-        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = turn();
         let home = TempDir::new().unwrap();
         let mut node = Command::new("node");
         if browser == FIREFOX {
@@ -61,7 +62,7 @@ impl Script {
         node.env("HOME", home.path()).env("TMPDIR", home.path());
         node.env_remove("XDG_CONFIG_HOME").env_remove("XDG_CACHE_HOME");
         let running = Running::new(node);
-        let mut script = Self { running, _home: home, _alone: alone };
+        let mut script = Self { running, _home: home, _turn: turn };
         let version = script.answer();
         say(&format!("{browser} {}", version.as_str().unwrap()));
         Some(script)
@@ -92,6 +93,15 @@ impl Drop for Script {
     fn drop(&mut self) {
         self.running.hang_up(FAREWELL);
     }
+}
+
+/// Two browsers run at a time: each can take both cores of a small machine, but mostly waits.
+fn turn() -> MutexGuard<'static, ()> {
+    static TURNS: [Mutex<()>; 2] = [const { Mutex::new(()) }; 2];
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let turn = NEXT.fetch_add(1, Ordering::Relaxed) % TURNS.len();
+    // A test that failed has ended its browser all the same.
+    TURNS[turn].lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Where the scripts are.

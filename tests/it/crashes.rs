@@ -6,9 +6,10 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use crate::harness::{Finished, Running, Scene, Server, sha256};
+use crate::harness::{Finished, Running, Scene, Server, sha256, side_by_side};
 
 /// Large enough to be killed in the middle, in chunks of 256 KiB.
 const SIZE: usize = 150_000_000;
@@ -118,17 +119,18 @@ fn killed_and_started_again(ends: &[End], at: u64) -> Option<u64> {
 fn whoever_is_killed_whenever_nothing_verified_is_sent_again() {
     let kills = std::env::var("P2PSHARE_KILLS").ok().and_then(|count| count.parse().ok());
     let kills: u64 = kills.unwrap_or(20);
-    let (mut resumed, mut over) = (0, 0);
-    for run in 0..kills {
+    let [resumed, over] = [const { AtomicU64::new(0) }; 2];
+    side_by_side(3, 0..kills, |run| {
         let ends = ENDS[usize::try_from(run).unwrap() % ENDS.len()];
         // Moments spread over the transfer, other ones each time.
         let now = std::time::UNIX_EPOCH.elapsed().unwrap().subsec_nanos();
         let at = (run * 7_919 + u64::from(now)) % (SIZE as u64 * 3 / 4);
         match killed_and_started_again(ends, at) {
-            Some(before) => resumed += u64::from(before > 0),
-            None => over += 1,
-        }
-    }
+            Some(before) => resumed.fetch_add(u64::from(before > 0), Relaxed),
+            None => over.fetch_add(1, Relaxed),
+        };
+    });
+    let [resumed, over] = [resumed, over].map(AtomicU64::into_inner);
     println!(
         "{kills} runs, {resumed} with verified chunks before the kill, {over} over too soon, 0 failures"
     );
@@ -176,12 +178,12 @@ fn fails_at(step: &str, how: &str) {
 
 #[test]
 fn a_disk_that_fails_at_any_step_loses_nothing() {
-    STEPS.iter().for_each(|step| fails_at(step, "error"));
+    side_by_side(3, STEPS, |step| fails_at(step, "error"));
 }
 
 #[test]
 fn a_process_that_ends_at_any_step_loses_nothing() {
-    STEPS.iter().for_each(|step| fails_at(step, "abort"));
+    side_by_side(3, STEPS, |step| fails_at(step, "abort"));
 }
 
 #[test]

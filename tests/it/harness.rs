@@ -150,6 +150,25 @@ pub(crate) fn can_unshare() -> bool {
     can
 }
 
+/// Goes through cases that share nothing, so many at a time: most of what they do is wait.
+pub(crate) fn side_by_side<T: Send>(
+    width: usize,
+    cases: impl IntoIterator<Item = T, IntoIter: Send>,
+    run: impl Fn(T) + Sync,
+) {
+    let cases = Mutex::new(cases.into_iter());
+    let next = || cases.lock().unwrap().next();
+    thread::scope(|scope| {
+        for _ in 0..width {
+            scope.spawn(|| {
+                while let Some(case) = next() {
+                    run(case);
+                }
+            });
+        }
+    });
+}
+
 /// Bytes that do not repeat, the same each time.
 pub(crate) fn bytes(size: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;

@@ -19,21 +19,21 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
-    harness::{Finished, Running, Scene, Server, peak_memory, sha256},
+    harness::{Finished, Running, Scene, Server, peak_memory, sha256, side_by_side},
     middle::{Becomes, Middle, Way, body, text, with_body},
     rogue::{Lie, Rogue, RogueSlot, claim, code, runtime},
 };
 
 const SIZE: usize = 300_000;
 
+/// Tricks that are played at a time: each ends with an end that gives up waiting.
+const SIDE_BY_SIDE: usize = 8;
+
 /// Words that no other text is likely to hold.
 const WORDS: [&str; 3] = ["albatross", "ambulance", "asparagus"];
 
 /// A name that no other text is likely to hold.
 const NAME: &str = "quarterly-figures-confidential.ods";
-
-/// Runs of a table side by side, on few machines' few cores.
-const SIDE_BY_SIDE: usize = 3;
 
 fn sender(scene: &Scene, url: &str, file: &Path) -> Running {
     let arguments = ["--json", "--server", url, "send", file.to_str().unwrap()];
@@ -266,15 +266,7 @@ impl Trickster {
 
 /// Runs each trick with a server of its own. None may lead to a transfer.
 fn none_gets_through(tricks: Vec<(String, Trickster)>) {
-    let mut shares: Vec<Vec<_>> = (0..SIDE_BY_SIDE).map(|_| Vec::new()).collect();
-    for (number, trick) in tricks.into_iter().enumerate() {
-        shares[number % SIDE_BY_SIDE].push(trick);
-    }
-    thread::scope(|scope| {
-        for share in shares {
-            scope.spawn(move || share.into_iter().for_each(|(what, trick)| fails(&what, trick)));
-        }
-    });
+    side_by_side(SIDE_BY_SIDE, tricks, |(what, trick)| fails(&what, trick));
 }
 
 fn fails(what: &str, mut trickster: Trickster) {

@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{Finished, Running},
+    harness::{Finished, Running, side_by_side},
     lanes::Transfer,
     namespace::{drop_nothing, drop_to, reset_to},
 };
@@ -57,14 +57,14 @@ fn who_wants_data_channels_or_relays_has_no_lane_of_tls_and_listens_nowhere() {
         [&[], &["--lanes", "data-channel"]],
         [&[], &["--transport", "relay"]],
     ];
-    for [sender, receiver] in wishes {
+    side_by_side(3, wishes, |[sender, receiver]| {
         let sender = [&LESS_SLOW, sender].concat();
         let Some(mut transfer) = Transfer::with([&sender, receiver], |_, _| {}) else { return };
         transfer.sender.event("progress");
         assert!(!listens(&transfer.sending) && !listens(&transfer.receiving), "{receiver:?}");
         let ends = transfer.complete();
         assert!(!ends.iter().any(was_over_tls), "{ends:#?}");
-    }
+    });
 }
 
 #[test]
