@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -70,7 +70,7 @@ impl World {
             .env("P2PSHARE_SERVER", &self.url)
     }
 
-    fn sender(&self, file: &std::path::Path, arguments: &[&str]) -> Running {
+    fn sender(&self, file: &Path, arguments: &[&str]) -> Running {
         let arguments = [&["--json", "send", file.to_str().unwrap()], arguments].concat();
         let start = self.scene.p2pshare(&self.scene.sender(), &arguments);
         self.ours(start, &self.internet.left).start()
@@ -224,6 +224,9 @@ fn the_doctor_names_what_stands_in_the_way() {
 
 // What happens in the middle.
 
+/// Bytes of a file that a relay carries for seconds.
+const RELAYED: u64 = 120_000_000;
+
 /// A large transfer, and how it ends.
 struct Transfer {
     sender: Running,
@@ -232,8 +235,16 @@ struct Transfer {
 
 impl Transfer {
     fn start(world: &World) -> Self {
-        let file = world.scene.large_file("a.bin");
-        let mut sender = world.sender(&file, &[]);
+        Self::of(world, &world.scene.large_file("a.bin"))
+    }
+
+    /// One that takes seconds also where all of it goes through a relay.
+    fn start_relayed(world: &World) -> Self {
+        Self::of(world, &world.scene.file_of_zeros("a.bin", RELAYED))
+    }
+
+    fn of(world: &World, file: &Path) -> Self {
+        let mut sender = world.sender(file, &[]);
         let receiver = world.receiver(&sender.code(), &[]);
         Self { sender, receiver }
     }
@@ -295,7 +306,7 @@ fn a_cable_that_is_out_for_a_while_costs_no_byte() {
         let Some(world) = World::new(Site::PortRestricted, Site::Symmetric, Family::V4) else {
             return;
         };
-        let mut transfer = Transfer::start(&world);
+        let mut transfer = Transfer::start_relayed(&world);
         transfer.reach(hundredths);
         world.internet.unplug(&world.internet.right);
         transfer.receiver.event("reconnecting");
@@ -324,7 +335,7 @@ fn a_relay_that_restarts_in_the_middle_costs_no_byte() {
         let Some(mut world) = World::new(Site::UdpBlocked, Site::Symmetric, Family::V4) else {
             return;
         };
-        let mut transfer = Transfer::start(&world);
+        let mut transfer = Transfer::start_relayed(&world);
         transfer.reach(hundredths);
         world.restart_server();
         assert!(paths(&transfer.complete(&world)).len() >= 2);

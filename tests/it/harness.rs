@@ -64,8 +64,13 @@ impl Scene {
 
     /// A large file of the sender: long enough under way for a test to do something meanwhile.
     pub(crate) fn large_file(&self, name: &str) -> PathBuf {
+        self.file_of_zeros(name, LARGE)
+    }
+
+    /// A file of the sender without a byte but zeros.
+    pub(crate) fn file_of_zeros(&self, name: &str, size: u64) -> PathBuf {
         let path = self.sender().join(name);
-        fs::File::create(&path).unwrap().set_len(LARGE).unwrap();
+        fs::File::create(&path).unwrap().set_len(size).unwrap();
         path
     }
 
