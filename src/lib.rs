@@ -77,12 +77,14 @@
 //! | What is never overwritten, and how? | anything, by a rename that does not replace | [`disk::sink`], `disk::platform` |
 //! | Who waits for whom at the end? | the receiver for the sender's close | [`proto::receiver`] |
 //! | What happens when the server goes or tampers? | open lanes do not care | [`session::signalling`] |
-//! | How many bytes are on their way? | what the line holds, measured | [`session::flight`] |
+//! | How many bytes are on their way? | what the line holds, measured | [`net::flight`] |
 //! | How many lanes are there? | one, more on a long line or one that loses packets, and while that is faster | [`session::growth`], [`session::signs`] |
-//! | Which kind of lane carries? | TLS over TCP alone on a short line, or where that is as fast; data channels until then and otherwise | [`session::kinds`] |
+//! | Which kind of lane carries? | TLS over TCP on a short line, or where that is as fast; else QUIC, and data channels until one of them is there | [`session::kinds`] |
+//! | How can QUIC use the socket of the `webrtc` crate? | what arrives is sorted by its first byte, what leaves goes by a second handle | [`net::quic`] |
+//! | What is QUIC's congestion control? | that of data channels: losses count for nothing, queues stay short | [`net::flight`] |
 //! | Who may connect to a listening end? | anybody, and is dropped without the certificate that the peer was told of | [`net::tls`] |
-//! | Why does a lane of TLS have a certificate of its own? | the `webrtc` crate gives DTLS's key to nobody | [`net::tls`] |
-//! | How does a sender know what a TCP connection has delivered? | the receiver says so on it | [`net::stream`] |
+//! | Why does a lane of TLS or QUIC have a certificate of its own? | the `webrtc` crate gives DTLS's key to nobody | `net::identity` |
+//! | How does a sender know what a connection of TLS or QUIC has delivered? | the receiver says so on it | [`net::stream`] |
 //! | What if a lane dies? | what the receiver has not credited goes over another, by number | [`proto::lanes`] |
 //! | How large are packets? | 1,280 bytes, or what a lane's first message has proved | `session::lanes` |
 //! | What limits a transfer? | what most of a second was spent waiting for | [`session::limits`] |
@@ -98,8 +100,9 @@
 //! (half an S and P), DTLS (2 P), SCTP (2 P), channel and binding (P), offer and wishes (P).
 //! However many files follow, none of them costs another.
 //!
-//! A lane of TLS is asked for as soon as more is ready than leaves at once, and carries after 4 P:
-//! listeners, TCP, TLS, binding.
+//! On a long line lanes of TLS and QUIC are asked for with the offer, on a short one as soon as more is
+//! ready than leaves at once. One of TLS carries after 4 P: listeners, TCP, TLS, binding; one of QUIC
+//! after 3: certificates, QUIC, binding.
 //!
 //! Through a relay P is the way by the server and back. Relays are asked from the claim on: TCP
 //! and TLS (2 S), challenge and allocation (2 S), during which the pairing goes on; the relayed

@@ -89,18 +89,25 @@ pub(crate) fn connections(number: &str) -> Contender {
     Contender::P2pshare(Variant {
         name: Some(format!("--connections {number}")),
         connections: Some(number.to_owned()),
-        data_channels: true,
+        lanes: DATA_CHANNELS,
         ..Variant::default()
     })
 }
 
-/// The product without lanes of TLS, as it is with a browser.
+/// As it is with a browser.
+const DATA_CHANNELS: Option<&str> = Some("data-channel");
+
+/// The product with lanes of one kind.
 fn data_channels() -> Contender {
-    Contender::P2pshare(Variant {
-        name: Some("data channels".to_owned()),
-        data_channels: true,
-        ..Variant::default()
-    })
+    only("data channels", DATA_CHANNELS)
+}
+
+fn quic() -> Contender {
+    only("QUIC", Some("quic"))
+}
+
+fn only(name: &str, lanes: Option<&'static str>) -> Contender {
+    Contender::P2pshare(Variant { name: Some(name.to_owned()), lanes, ..Variant::default() })
 }
 
 fn tools() -> [Contender; 4] {
@@ -111,18 +118,21 @@ fn tools() -> [Contender; 4] {
 fn near() -> Vec<Contender> {
     let bare = [Packets::Safe, Packets::Path].map(Contender::Channel);
     let tcp = [Target::Memory, Target::File].map(Contender::Tcp);
-    [product(), data_channels()].into_iter().chain(bare).chain(tcp).chain(tools()).collect()
+    [product(), quic(), data_channels()].into_iter().chain(bare).chain(tcp).chain(tools()).collect()
 }
 
 fn far() -> Vec<Contender> {
-    [product(), data_channels(), Contender::Tcp(Target::File)].into_iter().chain(tools()).collect()
+    [product(), quic(), data_channels(), Contender::Tcp(Target::File)]
+        .into_iter()
+        .chain(tools())
+        .collect()
 }
 
 fn buffers() -> Vec<Contender> {
     let with = |name: &str, bytes| {
         Contender::P2pshare(Variant {
             name: Some(format!("{name} buffers")),
-            data_channels: true,
+            lanes: DATA_CHANNELS,
             buffers: Some(bytes),
             ..Variant::default()
         })

@@ -39,8 +39,8 @@ pub(crate) struct Variant {
     pub(crate) name: Option<String>,
     /// The sender's `--connections`.
     pub(crate) connections: Option<String>,
-    /// The sender has no other lanes.
-    pub(crate) data_channels: bool,
+    /// The sender's `--lanes`.
+    pub(crate) lanes: Option<&'static str>,
     /// The largest socket buffers that the system grants, where they are not left as they are.
     pub(crate) buffers: Option<u32>,
     /// One file is sent that is as large as all of the others.

@@ -21,8 +21,8 @@ pub(crate) fn run(scene: &Scene<'_>, variant: &Variant) -> Result<Measured, Stri
     if let Some(connections) = &variant.connections {
         sender.args(["--connections", connections]);
     }
-    if variant.data_channels {
-        sender.args(["--lanes", "data-channel"]);
+    if let Some(lanes) = variant.lanes {
+        sender.args(["--lanes", lanes]);
     }
     let mut sender = Running::start(sender);
     let (code, at) = sender.wait_for(code)?;

@@ -58,10 +58,10 @@ pub(crate) struct General {
     #[arg(long, global = true, value_name = "KIND", value_enum, default_value = "auto")]
     pub(crate) transport: TransportKind,
 
-    /// What carries files where both ends have a choice: what is fastest, data channels, or TLS.
+    /// What carries files where both ends have a choice: what is fastest, data channels, TLS or QUIC.
     ///
-    /// A lane of TLS is a TCP connection straight to the other end; where none comes up, and with
-    /// browsers, data channels carry.
+    /// A lane of TLS is a TCP connection straight to the other end, and one of QUIC takes the path
+    /// that data channels take; where none comes up, and with browsers, data channels carry.
     #[arg(long, global = true, value_name = "KIND", value_enum, default_value = "auto")]
     pub(crate) lanes: LaneKind,
 
@@ -123,6 +123,7 @@ pub(crate) enum LaneKind {
     Auto,
     DataChannel,
     Tls,
+    Quic,
 }
 
 /// How much is logged.
@@ -385,6 +386,7 @@ impl From<LaneKind> for Kinds {
             LaneKind::Auto => Self::Auto,
             LaneKind::DataChannel => Self::DataChannel,
             LaneKind::Tls => Self::Tls,
+            LaneKind::Quic => Self::Quic,
         }
     }
 }

@@ -164,7 +164,7 @@ fn progressed(progress: &Progress) -> Value {
 }
 
 fn over(over: Over) -> Vec<&'static str> {
-    let kinds = [(over.tls, "tls"), (over.data_channels, "data-channel")];
+    let kinds = [(over.tls, "tls"), (over.quic, "quic"), (over.data_channels, "data-channel")];
     kinds.into_iter().filter(|(carries, _)| *carries).map(|(_, kind)| kind).collect()
 }
 

@@ -10,19 +10,24 @@
 //! * [`probe`]: what a network lets through
 //! * [`sdp`], [`sockets`], [`zoned`], [`peer`], [`lane`], [`packet`]: a PeerConnection and
 //!   its data channels
-//! * [`tls`], [`stream`]: lanes that are a connection of TLS straight to the other end
+//! * [`flight`]: how much of what is sent the line holds
+//! * [`tls`], [`quic`], `identity`, [`stream`]: lanes between two command lines alone, over TCP or on the
+//!   socket that ICE uses
 
 pub mod cipher;
 pub mod dial;
 pub mod discovery;
 pub mod embedded;
+pub mod flight;
 pub mod ice;
+mod identity;
 pub mod interfaces;
 pub mod lane;
 pub mod network;
 pub mod packet;
 pub mod peer;
 pub mod probe;
+pub mod quic;
 mod relay;
 pub mod rendezvous;
 pub mod sdp;

@@ -8,7 +8,7 @@ use super::{
     ice::{IceServers, IceUrl},
     relay::{RelayEvent, Relays},
 };
-use crate::proto::signal::{LANE_DATA_CHANNEL, LANE_TLS};
+use crate::proto::signal::{LANE_DATA_CHANNEL, LANE_QUIC, LANE_TLS};
 
 /// Which paths are sought.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,6 +32,19 @@ pub enum Kinds {
     DataChannel,
     /// TLS over TCP, as soon as there is a lane of it.
     Tls,
+    /// QUIC, as soon as there is a lane of it.
+    Quic,
+}
+
+/// The kinds of lane beside data channels that two ends want and can open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Faster {
+    /// TLS over TCP.
+    pub tls: bool,
+    /// QUIC on the path that ICE finds.
+    pub quic: bool,
+    /// The user wants no other.
+    pub alone: bool,
 }
 
 /// See the module.
@@ -62,16 +75,20 @@ impl Network {
     /// this machine's addresses.
     #[must_use]
     pub fn lanes(&self) -> Vec<u16> {
-        let straight = self.transport != Transport::Relay && self.kinds != Kinds::DataChannel;
-        let tls = straight.then_some(LANE_TLS);
-        [LANE_DATA_CHANNEL].into_iter().chain(tls).collect()
+        let straight = self.transport != Transport::Relay;
+        let wants = |kind| straight && (self.kinds == kind || self.kinds == Kinds::Auto);
+        let tls = wants(Kinds::Tls).then_some(LANE_TLS);
+        let quic = wants(Kinds::Quic).then_some(LANE_QUIC);
+        [LANE_DATA_CHANNEL].into_iter().chain(tls).chain(quic).collect()
     }
 
-    /// The kinds of lane that are wanted, of those that a peer can open as well.
+    /// Those beside data channels that a peer can open as well.
     #[must_use]
-    pub fn kinds_with(&self, theirs: &[u16]) -> Kinds {
-        let both = self.lanes().contains(&LANE_TLS) && theirs.contains(&LANE_TLS);
-        if both { self.kinds } else { Kinds::DataChannel }
+    pub fn faster_with(&self, theirs: &[u16]) -> Faster {
+        let ours = self.lanes();
+        let both = |kind| ours.contains(&kind) && theirs.contains(&kind);
+        let alone = self.kinds != Kinds::Auto;
+        Faster { tls: both(LANE_TLS), quic: both(LANE_QUIC), alone }
     }
 
     /// Starts to look for routes for two ends that a rendezvous server has named these servers to.

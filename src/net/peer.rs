@@ -9,7 +9,7 @@ use std::{
     collections::HashMap,
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
@@ -22,7 +22,7 @@ use webrtc::{
         PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCConfigurationBuilder,
         RTCIceCandidateInit, RTCIceCandidateType, RTCIceGatheringState, RTCIceServer,
         RTCPeerConnectionIceEvent, RTCPeerConnectionState, RTCSessionDescription, SettingEngine,
-        SettingEngineBuilder,
+        SettingEngineBuilder, StatsSelector,
     },
 };
 
@@ -31,6 +31,7 @@ use super::{
     lane::{LaneReceiver, LaneSender, lane},
     network::{Routes, Transport},
     packet::{AROUND, LARGEST_MTU, Meter, SAFE_MTU},
+    quic::{Sharing, UdpPath},
     relay::{RelayEvent, Relays},
     sdp::{self, BadSdp},
     sockets::{Hurry, TunedRuntime, fitting_window},
@@ -114,6 +115,7 @@ pub struct Peer {
     hurry: Hurry,
     awaited: Awaited,
     events: mpsc::UnboundedReceiver<PeerEvent>,
+    sharing: Sharing,
     relays: Relays,
     relay_events: mpsc::UnboundedReceiver<RelayEvent>,
     /// How many more names of the peer are resolved.
@@ -180,7 +182,9 @@ impl Peer {
             return Err(PeerError::NoRelay);
         }
         let meter = Meter::new(mtu);
-        let (runtime, hurry) = TunedRuntime::new(zoned.clone(), relays.clone(), mtu, meter.clone());
+        let sharing = Sharing::default();
+        let (runtime, hurry) =
+            TunedRuntime::new(zoned.clone(), relays.clone(), sharing.clone(), mtu, meter.clone());
         let (forward, events) = mpsc::unbounded_channel();
         let awaited = Awaited::default();
         let handler =
@@ -209,6 +213,7 @@ impl Peer {
             awaited,
             events,
             gathering: 1 + relays.stand_ins().len(),
+            sharing,
             relays,
             relay_events,
             names: Semaphore::new(MOST_NAMES),
@@ -334,6 +339,25 @@ impl Peer {
         let mtu = ends.map_or(interfaces::ETHERNET_MTU, |(own, peer)| interfaces::mtu(own, peer));
         tracing::debug!(?ends, mtu, "path");
         mtu.clamp(SAFE_MTU, LARGEST_MTU)
+    }
+
+    /// The shortest round trip of a connectivity check on the path; nothing when none is known.
+    pub async fn round(&self) -> Duration {
+        let report = self.connection.get_stats(Instant::now(), StatsSelector::None).await;
+        let nominated = report.candidate_pairs().filter(|pair| pair.nominated);
+        let rounds = nominated.map(|pair| pair.current_round_trip_time);
+        let shortest = rounds.filter(|round| *round > 0.0).min_by(f64::total_cmp);
+        shortest.and_then(|round| Duration::try_from_secs_f64(round).ok()).unwrap_or_default()
+    }
+
+    /// The way to the peer for QUIC, which leads through no relay.
+    pub async fn udp_path(&mut self) -> Option<UdpPath> {
+        if self.selected_path().await? == Path::Relay {
+            return None;
+        }
+        let pair = self.selected_pair().await?;
+        let peer = SocketAddr::new(pair.remote().address.parse().ok()?, pair.remote().port);
+        Some(UdpPath { sharing: self.sharing.clone(), peer })
     }
 
     /// Closes the connection; what is still queued is lost.

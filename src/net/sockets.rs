@@ -1,7 +1,7 @@
 //! The `webrtc` crate's runtime, with things of ours: large socket buffers, without which the
 //! kernel drops packets, packets that leave together however large they are and are counted,
-//! sockets on [link-local addresses](super::zoned), paths through `relay`s, and a driver that
-//! hurries while a connection is being made.
+//! sockets on [link-local addresses](super::zoned) or [shared](super::quic) with QUIC, paths through
+//! `relay`s, and a driver that hurries while a connection is being made.
 //!
 //! The crate's driver queues the SCTP INIT after it has polled its writes and then sleeps until
 //! the next ICE timer, up to 200 ms. Its sleeps are therefore kept short until the channels are
@@ -28,8 +28,9 @@ use webrtc::runtime::{
 
 use super::{
     packet::{Meter, packets_at_once},
+    quic::Sharing,
     relay::Relays,
-    zoned::{Zoned, ZonedSocket},
+    zoned::{NO_ZONE, Zoned, ZonedSocket},
 };
 
 /// The socket buffers asked for, in bytes; many systems grant less.
@@ -75,6 +76,7 @@ pub struct TunedRuntime {
     inner: TokioRuntime,
     zoned: Zoned,
     relays: Relays,
+    sharing: Sharing,
     packets_at_once: usize,
     meter: Meter,
     hurry: Arc<AtomicBool>,
@@ -83,10 +85,23 @@ pub struct TunedRuntime {
 impl TunedRuntime {
     /// A runtime for one connection, on a path with this MTU.
     #[must_use]
-    pub(super) fn new(zoned: Zoned, relays: Relays, mtu: u32, meter: Meter) -> (Arc<Self>, Hurry) {
+    pub(super) fn new(
+        zoned: Zoned,
+        relays: Relays,
+        sharing: Sharing,
+        mtu: u32,
+        meter: Meter,
+    ) -> (Arc<Self>, Hurry) {
         let hurry = Arc::new(AtomicBool::new(true));
-        let (inner, packets_at_once) = (TokioRuntime, packets_at_once(mtu));
-        let runtime = Self { inner, zoned, relays, packets_at_once, meter, hurry: hurry.clone() };
+        let runtime = Self {
+            inner: TokioRuntime,
+            zoned,
+            relays,
+            sharing,
+            packets_at_once: packets_at_once(mtu),
+            meter,
+            hurry: hurry.clone(),
+        };
         (Arc::new(runtime), Hurry(hurry))
     }
 }
@@ -100,18 +115,20 @@ impl Runtime for TunedRuntime {
             return Ok(Arc::new(Metered { inner: relay, most, meter }));
         }
         let (socket, zone) = match self.zoned.take(&socket) {
-            Some((socket, zone)) => (socket, Some(zone)),
-            None => (socket, None),
+            Some((socket, zone)) => (socket, zone),
+            None => (socket, NO_ZONE),
         };
         let buffers = SockRef::from(&socket);
         // Less than asked for is granted silently; a refusal leaves the default.
         let _ = buffers.set_recv_buffer_size(BUFFER);
         let _ = buffers.set_send_buffer_size(BUFFER);
+        let copy = socket.try_clone();
         let inner = self.inner.wrap_udp_socket(socket)?;
         let inner = match zone {
-            Some(zone) => Arc::new(ZonedSocket { inner, zone }),
-            None => inner,
+            NO_ZONE => inner,
+            zone => Arc::new(ZonedSocket { inner, zone }),
         };
+        let inner = self.sharing.share(copy, zone, inner);
         Ok(Arc::new(Metered { inner, most, meter }))
     }
 

@@ -1,6 +1,6 @@
 //! A lane over a stream of bytes to the other end, which the kernel or a library paces: messages
 //! one way, each after its length, and the other way how much of them was taken.
-//! PROTOCOL.md, "Lanes of TLS".
+//! PROTOCOL.md, "Lanes of TLS and QUIC".
 
 use std::{
     io::{self, IoSlice},
@@ -42,6 +42,24 @@ const LEFT_OVER: usize = 16 * 1024;
 /// It is said what was taken when it is so many bytes, or so long after the last of them.
 const SAY_TAKEN: u64 = 256 * 1024;
 const SAY_AFTER: Duration = Duration::from_millis(5);
+
+/// A stream to the other end, which has shown the right certificate.
+#[derive(Debug)]
+pub struct Connection<S> {
+    /// Its bytes.
+    pub stream: S,
+    /// What it exports for a lane's [binding](crate::proto::binding).
+    pub exporter: [u8; 32],
+}
+
+/// Connections to the other end, as they come.
+pub trait Arrivals {
+    /// What carries their bytes.
+    type Stream;
+
+    /// The next; never, when there is none.
+    fn next(&mut self) -> impl Future<Output = Connection<Self::Stream>> + Send;
+}
 
 /// The end of a stream that sends messages; at the receiver it is only a handle.
 #[derive(Clone, Debug)]

@@ -1,8 +1,5 @@
 //! TLS 1.3 over TCP straight between the two ends: both listen and connect at once, and each takes
-//! only the certificate whose fingerprint the other has told it. PROTOCOL.md, "Lanes of TLS".
-//!
-//! The certificate is not that of DTLS, whose key the `webrtc` crate does not give away; each lane
-//! has a new one.
+//! only the certificate whose fingerprint the other has told it. PROTOCOL.md, "Lanes of TLS and QUIC".
 
 use std::{
     collections::VecDeque,
@@ -14,17 +11,7 @@ use std::{
     time::Duration,
 };
 
-use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
-use rustls::{
-    ClientConfig, DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::{CryptoProvider, ring, verify_tls13_signature},
-    pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime},
-    server::danger::{ClientCertVerified, ClientCertVerifier},
-    version::TLS13,
-};
-use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
+use rustls::{ServerConfig, pki_types::ServerName};
 use tokio::{
     net::{TcpListener, TcpStream},
     task::{AbortHandle, JoinSet},
@@ -32,17 +19,15 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
-use super::interfaces;
+use super::{
+    identity::{Identity, NAME},
+    interfaces,
+    stream::{self, Arrivals},
+};
 use crate::proto::{
     binding::EXPORTER_LABEL,
     signal::{Listener, MAX_ADDRESSES},
 };
-
-/// What the handshake names: nobody (RFC 6761, section 6.4).
-const NAME: &str = "p2pshare.invalid";
-
-/// The application protocol.
-const PROTOCOL: &[u8] = b"p2pshare/1";
 
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(5);
@@ -51,19 +36,14 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 const MOST_STRANGERS: usize = 32;
 
 /// This end of a lane that is to be: it listens, until it is dropped or meets the other.
+#[derive(Debug)]
 pub struct Endpoint {
-    identity: CertifiedKey<KeyPair>,
+    identity: Identity,
     listeners: Vec<TcpListener>,
 }
 
-/// A connection whose other end has shown the right certificate.
-#[derive(Debug)]
-pub struct Connection {
-    /// Its bytes.
-    pub stream: TlsStream<TcpStream>,
-    /// What it exports for a lane's binding.
-    pub exporter: [u8; 32],
-}
+/// A connection to the other end.
+pub type Connection = stream::Connection<TlsStream<TcpStream>>;
 
 /// Two ends that look for each other. What comes late is closed when it is dropped.
 #[derive(Debug)]
@@ -76,56 +56,25 @@ pub struct Meeting {
 
 impl Endpoint {
     /// Makes a certificate, and listens on this machine's addresses as far as that works.
-    ///
-    /// # Panics
-    /// Never: a key and a certificate can always be made.
     #[must_use]
     pub fn open() -> Self {
-        let identity = generate_simple_self_signed([NAME.to_owned()]);
-        let identity = identity.expect("a key and a certificate can be made");
         let listeners = interfaces::gather().into_iter().filter_map(|at| listen(at).ok());
-        Self { identity, listeners: listeners.take(MAX_ADDRESSES).collect() }
+        Self { identity: Identity::new(), listeners: listeners.take(MAX_ADDRESSES).collect() }
     }
 
     /// What the other end must be told.
     #[must_use]
     pub fn listener(&self) -> Listener {
         let addresses = self.listeners.iter().filter_map(|listener| listener.local_addr().ok());
-        Listener {
-            fingerprint: fingerprint(self.identity.cert.der()),
-            addresses: addresses.collect(),
-        }
+        Listener { fingerprint: self.identity.fingerprint(), addresses: addresses.collect() }
     }
 
     /// Looks for the other end, where it listens and here.
-    ///
-    /// # Panics
-    /// Never: the configurations are always the same.
     #[must_use]
     pub fn meet(self, peer: &Listener) -> Meeting {
-        let Self { identity: CertifiedKey { cert, signing_key }, listeners } = self;
-        let provider = Arc::new(provider());
-        let verifier = Arc::new(Pinned(peer.fingerprint));
-        let chain = vec![cert.der().clone()];
-        let key = || PrivateKeyDer::from(PrivatePkcs8KeyDer::from(signing_key.serialize_der()));
-        let mut client = ClientConfig::builder_with_provider(provider.clone())
-            .with_protocol_versions(&[&TLS13])
-            .expect("ring knows TLS 1.3")
-            .dangerous()
-            .with_custom_certificate_verifier(verifier.clone())
-            .with_client_auth_cert(chain.clone(), key())
-            .expect("the key is that of the certificate");
-        client.alpn_protocols = vec![PROTOCOL.to_vec()];
-        client.resumption = rustls::client::Resumption::disabled();
-        let mut server = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&TLS13])
-            .expect("ring knows TLS 1.3")
-            .with_client_cert_verifier(verifier)
-            .with_single_cert(chain, key())
-            .expect("the key is that of the certificate");
-        server.alpn_protocols = vec![PROTOCOL.to_vec()];
-        server.send_tls13_tickets = 0;
-        let client = Arc::new(client);
+        let Self { identity, listeners } = self;
+        let server = Arc::new(identity.server(peer.fingerprint));
+        let client = Arc::new(identity.client(peer.fingerprint));
         let mut attempts = JoinSet::new();
         for address in peer.addresses.iter().take(MAX_ADDRESSES).flat_map(|at| behind(*at)) {
             let client = client.clone();
@@ -135,19 +84,14 @@ impl Endpoint {
                 TlsConnector::from(client).connect(name, stream).await.map(TlsStream::from)
             }));
         }
-        Meeting { listeners, server: Arc::new(server), attempts, strangers: VecDeque::new() }
+        Meeting { listeners, server, attempts, strangers: VecDeque::new() }
     }
 }
 
-impl std::fmt::Debug for Endpoint {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Endpoint(..)")
-    }
-}
+impl Arrivals for Meeting {
+    type Stream = TlsStream<TcpStream>;
 
-impl Meeting {
-    /// The next connection to the other end; never, when there is none.
-    pub async fn next(&mut self) -> Connection {
+    async fn next(&mut self) -> Connection {
         loop {
             tokio::select! {
                 stream = accepted(&mut self.listeners) => self.accept(stream),
@@ -160,7 +104,9 @@ impl Meeting {
             }
         }
     }
+}
 
+impl Meeting {
     fn accept(&mut self, stream: TcpStream) {
         self.strangers.retain(|stranger| !stranger.is_finished());
         if self.strangers.len() == MOST_STRANGERS {
@@ -172,15 +118,14 @@ impl Meeting {
     }
 }
 
-impl Connection {
-    /// Has the kernel fill a line that loses packets, if it knows how to and lets this user.
-    pub fn expect_loss(&self) {
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        {
-            let (socket, _) = self.stream.get_ref();
-            let set = rustix::net::sockopt::set_tcp_congestion(socket, "bbr");
-            tracing::debug!(?set, "BBR");
-        }
+/// Has the kernel fill a line that loses packets, if it knows how to and lets this user.
+#[cfg_attr(not(any(target_os = "linux", target_os = "android")), expect(unused_variables))]
+pub fn expect_loss(connection: &Connection) {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        let (socket, _) = connection.stream.get_ref();
+        let set = rustix::net::sockopt::set_tcp_congestion(socket, "bbr");
+        tracing::debug!(?set, "BBR");
     }
 }
 
@@ -238,122 +183,6 @@ async fn in_time(
     };
     let exporter = exporter.map_err(io::Error::other)?;
     Ok(Connection { stream, exporter })
-}
-
-/// The cipher that processors have instructions for comes first: not a choice of strength.
-fn provider() -> CryptoProvider {
-    let cipher_suites = vec![
-        ring::cipher_suite::TLS13_AES_128_GCM_SHA256,
-        ring::cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
-    ];
-    CryptoProvider { cipher_suites, ..ring::default_provider() }
-}
-
-fn fingerprint(certificate: &CertificateDer<'_>) -> [u8; 32] {
-    Sha256::digest(certificate).into()
-}
-
-/// Takes the one certificate that has this fingerprint, whatever it says.
-#[derive(Debug)]
-struct Pinned([u8; 32]);
-
-impl Pinned {
-    fn check(&self, certificate: &CertificateDer<'_>) -> Result<(), rustls::Error> {
-        if bool::from(fingerprint(certificate).ct_eq(&self.0)) {
-            Ok(())
-        } else {
-            Err(rustls::CertificateError::ApplicationVerificationFailure.into())
-        }
-    }
-
-    fn signed(
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = ring::default_provider().signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signature, &algorithms)
-    }
-
-    fn schemes() -> Vec<SignatureScheme> {
-        ring::default_provider().signature_verification_algorithms.supported_schemes()
-    }
-
-    fn not_tls12() -> rustls::Error {
-        rustls::Error::General("only TLS 1.3 is spoken".to_owned())
-    }
-}
-
-impl ServerCertVerifier for Pinned {
-    fn verify_server_cert(
-        &self,
-        certificate: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        self.check(certificate).map(|()| ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(Self::not_tls12())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Self::signed(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        Self::schemes()
-    }
-}
-
-impl ClientCertVerifier for Pinned {
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &[]
-    }
-
-    fn verify_client_cert(
-        &self,
-        certificate: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: UnixTime,
-    ) -> Result<ClientCertVerified, rustls::Error> {
-        self.check(certificate).map(|()| ClientCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(Self::not_tls12())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Self::signed(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        Self::schemes()
-    }
 }
 
 #[cfg(test)]
@@ -416,13 +245,17 @@ mod tests {
         let [our_listener, their_listener] = [&ours, &theirs].map(Endpoint::listener);
         let at = our_listener.addresses[0];
         let mut ours = ours.meet(&their_listener);
-        let mut strangers = Vec::new();
-        for _ in 0..10 * MOST_STRANGERS {
+        let mut strangers = VecDeque::new();
+        for _ in 0..1000 {
             let (stranger, ()) = tokio::join!(TcpStream::connect(at), async {
                 let stream = accepted(&mut ours.listeners).await;
                 ours.accept(stream);
             });
-            strangers.push(stranger.unwrap());
+            strangers.push_back(stranger.unwrap());
+            // One process has not so many sockets.
+            if strangers.len() > 10 * MOST_STRANGERS {
+                strangers.pop_front();
+            }
             assert!(ours.strangers.len() <= MOST_STRANGERS);
         }
         let mut theirs = theirs.meet(&our_listener);

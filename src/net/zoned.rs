@@ -18,6 +18,9 @@ use std::{
 
 use webrtc::runtime::{AsyncUdpSocket, RecvMeta, Transmit};
 
+/// The zone of addresses that have none.
+pub(super) const NO_ZONE: u32 = 0;
+
 /// How many ports are tried until one is free on loopback, too.
 const TRIES: u32 = 8;
 
@@ -91,7 +94,7 @@ pub(super) struct ZonedSocket {
 
 impl AsyncUdpSocket for ZonedSocket {
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.inner.local_addr().map(|address| with_zone(address, 0))
+        self.inner.local_addr().map(|address| with_zone(address, NO_ZONE))
     }
 
     fn poll_send(&self, cx: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<usize>> {
@@ -110,7 +113,7 @@ impl AsyncUdpSocket for ZonedSocket {
     ) -> Poll<io::Result<usize>> {
         let received = self.inner.poll_recv(cx, bufs, meta);
         if let Poll::Ready(Ok(count)) = received {
-            meta.iter_mut().take(count).for_each(|meta| meta.addr = with_zone(meta.addr, 0));
+            meta.iter_mut().take(count).for_each(|meta| meta.addr = with_zone(meta.addr, NO_ZONE));
         }
         received
     }
@@ -128,8 +131,8 @@ fn is_link_local(address: SocketAddr) -> bool {
     matches!(address, SocketAddr::V6(v6) if v6.ip().is_unicast_link_local())
 }
 
-/// A link-local address in another zone, 0 for none; other addresses have none.
-fn with_zone(address: SocketAddr, zone: u32) -> SocketAddr {
+/// A link-local address in another zone; other addresses have none.
+pub(super) fn with_zone(address: SocketAddr, zone: u32) -> SocketAddr {
     match address {
         SocketAddr::V6(mut v6) if v6.ip().is_unicast_link_local() => {
             v6.set_scope_id(zone);

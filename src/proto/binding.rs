@@ -16,7 +16,7 @@ pub const CONTROL: u32 = 0;
 /// Number of the first data lane.
 pub const FIRST_DATA: u32 = 1;
 
-/// Under this label TLS exports 32 bytes, without a context, that a lane is bound to (RFC 9266 does
+/// Under this label TLS, also that of QUIC, exports 32 bytes, without a context, that a lane is bound to (RFC 9266 does
 /// the same for others).
 pub const EXPORTER_LABEL: &[u8] = b"EXPORTER-p2pshare-channel-binding";
 
@@ -82,7 +82,7 @@ impl Binding {
         Self { keys, fingerprints, generation, exporter: None }
     }
 
-    /// The same for a lane of TLS: bound, too, to what its connection exports under
+    /// The same for a lane of TLS or QUIC: bound, too, to what its connection exports under
     /// [`EXPORTER_LABEL`].
     #[must_use]
     pub fn under(self, exporter: [u8; 32]) -> Self {

@@ -1,4 +1,4 @@
-//! What travels sealed: descriptions, candidates, listeners and the wish to stop.
+//! What travels sealed: descriptions, candidates, listeners, certificates and the wish to stop.
 //!
 //! A peer's SDP never reaches a library. These structures hold the few values that matter, each
 //! parsed strictly; `net::sdp` makes a description from a fixed template.
@@ -25,6 +25,9 @@ pub const LANE_DATA_CHANNEL: u16 = 1;
 /// TLS 1.3 over a TCP connection straight to the other end.
 pub const LANE_TLS: u16 = 2;
 
+/// QUIC on the path of the first PeerConnection, from the socket that ICE uses.
+pub const LANE_QUIC: u16 = 3;
+
 /// One thing said in a sealed message, which may hold several.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Signal {
@@ -38,6 +41,8 @@ pub enum Signal {
     Cancel(Reason),
     /// Where the peer listens for a lane of TLS.
     Listener(Listener),
+    /// SHA-256 of the certificate that the peer shows on a lane of QUIC.
+    Quic([u8; 32]),
 }
 
 const DESCRIPTION: u16 = CRITICAL | 1;
@@ -45,6 +50,7 @@ const CANDIDATE: u16 = 2;
 const END_OF_CANDIDATES: u16 = 3;
 const CANCEL: u16 = CRITICAL | 4;
 const LISTENER: u16 = CRITICAL | 5;
+const QUIC: u16 = CRITICAL | 6;
 
 impl Signal {
     /// The bytes of several signals, in order.
@@ -56,6 +62,7 @@ impl Signal {
             Self::EndOfCandidates => writer.field(END_OF_CANDIDATES, &[]),
             Self::Cancel(reason) => writer.u16(CANCEL, reason.code()),
             Self::Listener(listener) => writer.field(LISTENER, &listener.to_wire()),
+            Self::Quic(fingerprint) => writer.field(QUIC, fingerprint),
         };
         signals.iter().fold(Writer::new(), add).finish()
     }
@@ -73,6 +80,7 @@ impl Signal {
             .extend(fields.optional::<[u8; 0]>(END_OF_CANDIDATES)?.map(|_| Self::EndOfCandidates));
         signals.extend(fields.optional(CANCEL)?.map(|code| Self::Cancel(Reason::of_code(code))));
         signals.extend(fields.optional(LISTENER)?.map(Self::Listener));
+        signals.extend(fields.optional(QUIC)?.map(Self::Quic));
         fields.finish()?;
         Ok(signals)
     }
@@ -421,6 +429,7 @@ mod tests {
                     "[2001:db8::1]:443".parse().unwrap(),
                 ],
             }),
+            Signal::Quic([9; 32]),
         ];
         assert_eq!(Signal::from_wire(&Signal::to_wire(&signals)), Ok(signals));
     }

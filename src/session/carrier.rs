@@ -1,6 +1,6 @@
 //! Carries messages to the receiver, over as many lanes as there are: all take from one queue. Data
-//! channels share what the line [holds](super::flight); a lane of TLS takes what its kernel lets
-//! it. What a lane holds back goes over another.
+//! channels share what the line [holds](crate::net::flight); lanes of TLS and QUIC see to that
+//! themselves, and take what they have place for. What a lane holds back goes over another.
 
 use std::{
     sync::{
@@ -11,23 +11,25 @@ use std::{
     vec,
 };
 
-use bytes::Bytes;
+use futures_util::future::select_all;
 use tokio::{
     sync::{mpsc, watch},
     time::{sleep, sleep_until},
 };
 
 use super::{
-    flight::Flight,
     growth::{Connections, Growth, Reason, Seen},
-    kinds::{Carried, Choice},
+    kinds::{Carried, Choice, Kind},
+    laden::{Channel, Stream},
     lanes::AnySender,
+    progress::Over,
     signs::Signs,
 };
 use crate::{
     net::{
+        flight::{Flight, SHORT},
         lane::{Closed, LaneSender},
-        network::Kinds,
+        network::Faster,
         stream::StreamSender,
     },
     proto::{
@@ -37,10 +39,7 @@ use crate::{
     },
 };
 
-/// What a new lane may have under way: SCTP's slow start lets four packets leave.
-const START: u64 = 16 * 1024;
-
-/// The most bytes that a lane may have under way.
+/// The most bytes that a data channel may have under way.
 const MOST_UNDER_WAY: u64 = 2 * 1024 * 1024;
 
 /// How soon it is looked again whether a lane has place: the least that the timer knows.
@@ -53,7 +52,7 @@ const LOOK_IDLE: Duration = Duration::from_millis(10);
 const BEHIND: Duration = Duration::from_millis(250);
 const GONE: Duration = Duration::from_secs(4);
 
-/// When nothing was taken from a lane of TLS for so long data channels carry, too.
+/// When nothing was taken from a lane of TLS or QUIC for so long others carry, too.
 const STUCK: Duration = Duration::from_secs(1);
 
 /// What may be sent at once under the user's limit, in time.
@@ -76,8 +75,8 @@ pub struct Wishes {
 pub enum Need {
     /// There are to be so many data channels beside the first.
     Lanes(usize),
-    /// There is to be a lane of TLS.
-    Tls,
+    /// There is to be a lane of TLS or QUIC.
+    Stream(Kind),
     /// A lane does not deliver any more.
     Close(u32),
 }
@@ -100,11 +99,9 @@ pub struct Figures {
     pub under_way: u64,
     /// Lanes that are used.
     pub lanes: usize,
-    /// Data channels among them.
-    pub channels: usize,
-    /// Whether there is one of TLS.
-    pub tls: bool,
-    /// What lanes may have under way in all.
+    /// Of which kinds.
+    pub over: Over,
+    /// What data channels may have under way in all.
     pub window: u64,
     /// The shortest time that something took until it was acknowledged.
     pub round: Duration,
@@ -132,8 +129,7 @@ impl Figures {
         sent: 0,
         under_way: 0,
         lanes: 0,
-        channels: 0,
-        tls: false,
+        over: Over::NONE,
         window: 0,
         round: Duration::ZERO,
         again: 0,
@@ -179,102 +175,13 @@ impl Shared {
     }
 }
 
-struct Lane {
-    number: u32,
-    sender: LaneSender,
-    /// Bytes handed to it.
-    handed: u64,
-    under_way: u64,
-    /// Packets that its connection sent again.
-    repaired: u64,
-    /// When something was delivered last, or nothing was under way.
-    progressed: Instant,
-    closing: bool,
-}
-
-impl Lane {
-    fn new(number: u32, sender: LaneSender, now: Instant) -> Self {
-        let (repaired, _) = sender.meter().again_and_held_back();
-        Self { number, sender, handed: 0, under_way: 0, repaired, progressed: now, closing: false }
-    }
-
-    fn delivered(&self) -> u64 {
-        self.handed - self.under_way
-    }
-
-    /// Whether it may take a message, as one of several that share a window. A new one takes only
-    /// what SCTP's slow start lets it send soon.
-    fn admits(&self, bytes: u64, window: u64, lanes: usize) -> bool {
-        let share = (window / lanes.max(1) as u64).saturating_mul(2);
-        let most = share.min(self.delivered() + START).max(bytes);
-        self.under_way + bytes <= most
-    }
-
-    /// Since when nothing was delivered of what it carries.
-    fn silent_for(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.progressed)
-    }
-}
-
-/// The lane of TLS.
-#[derive(Debug)]
-struct TlsLane {
-    number: u32,
-    sender: StreamSender,
-    handed: u64,
-    under_way: u64,
-    progressed: Instant,
-    closing: bool,
-}
-
-impl TlsLane {
-    fn new(number: u32, sender: StreamSender, now: Instant) -> Self {
-        Self { number, sender, handed: 0, under_way: 0, progressed: now, closing: false }
-    }
-
-    fn delivered(&self) -> u64 {
-        self.handed - self.under_way
-    }
-
-    fn look(&mut self, now: Instant) {
-        let Ok(outstanding) = self.sender.outstanding() else {
-            // What it had goes over another when it is known to be gone.
-            self.closing = true;
-            return;
-        };
-        if outstanding < self.under_way || outstanding == 0 {
-            self.progressed = now;
-        }
-        self.under_way = outstanding;
-    }
-
-    /// Since when the peer has taken nothing of what it carries.
-    fn silent_for(&self, now: Instant) -> Duration {
-        if self.under_way > 0 {
-            now.saturating_duration_since(self.progressed)
-        } else {
-            Duration::ZERO
-        }
-    }
-
-    fn send(&mut self, message: Bytes, now: Instant) -> Result<(), Closed> {
-        let length = message.len() as u64;
-        self.sender.send(message)?;
-        if self.under_way == 0 {
-            self.progressed = now;
-        }
-        self.handed += length;
-        self.under_way += length;
-        Ok(())
-    }
-}
-
 /// What a message goes over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     /// The data channel at this index.
     Channel(usize),
-    Tls,
+    /// The lane of this kind.
+    Stream(Kind),
 }
 
 /// What one turn of the loop waits for.
@@ -282,18 +189,20 @@ enum Wait {
     Messages,
     Credit,
     Place,
-    /// Place on the lane of TLS, which carries alone.
-    Tls(StreamSender),
+    /// Place on one of these, which carry alone.
+    Streams(Vec<StreamSender>),
     Limit(Instant),
 }
 
 /// See the module.
 pub struct Carrier {
-    /// Data channels.
-    lanes: Vec<Lane>,
-    tls: Option<TlsLane>,
+    channels: Vec<Channel>,
+    /// Those that carry, and perhaps one that is closing.
+    streams: Vec<Stream>,
     choice: Choice,
     line: Flight,
+    /// What was known of the round trip at first, or nothing.
+    first_round: Duration,
     signs: Signs,
     /// Bytes handed to all data channels.
     handed: u64,
@@ -312,9 +221,10 @@ pub struct Carrier {
     changes: mpsc::UnboundedReceiver<Change>,
     needs: mpsc::UnboundedSender<Need>,
     shared: Shared,
-    /// Bytes delivered by data channels, and by lanes of TLS, that are gone.
+    /// Bytes delivered by data channels, and by lanes of TLS and of QUIC, that are gone.
     earlier: u64,
     tls_earlier: u64,
+    quic_earlier: u64,
     /// Packets that lanes sent again.
     repaired: u64,
     /// The user's limit.
@@ -356,7 +266,13 @@ pub struct Handle {
 impl Carrier {
     /// Carries over a first lane until there are others; the peer takes messages so long.
     #[must_use]
-    pub fn new(first: LaneSender, longest: usize, wishes: Wishes, kinds: Kinds) -> (Self, Handle) {
+    pub fn new(
+        first: LaneSender,
+        longest: usize,
+        wishes: Wishes,
+        faster: Faster,
+        round: Duration,
+    ) -> (Self, Handle) {
         let now = Instant::now();
         let (credit, granted) = watch::channel(0);
         let (change, changes) = mpsc::unbounded_channel();
@@ -367,10 +283,11 @@ impl Carrier {
             figures: Arc::default(),
         };
         let carrier = Self {
-            lanes: vec![Lane::new(FIRST_DATA, first, now)],
-            tls: None,
-            choice: Choice::new(kinds, now),
+            channels: vec![Channel::new(FIRST_DATA, first, now)],
+            streams: Vec::new(),
+            choice: Choice::new(faster, now),
             line: Flight::new(MOST_UNDER_WAY, now),
+            first_round: round,
             signs: Signs::new(now),
             handed: 0,
             outbox: Outbox::default(),
@@ -386,6 +303,7 @@ impl Carrier {
             shared: shared.clone(),
             earlier: 0,
             tls_earlier: 0,
+            quic_earlier: 0,
             repaired: 0,
             limit: wishes.bwlimit.map(|rate| Pace { rate, burst: BURST, free: now }),
             pace: Pace { rate: u64::MAX, burst: LINE_BURST, free: now },
@@ -427,6 +345,8 @@ impl Carrier {
             if matches!(wait, Wait::Messages | Wait::Credit) {
                 self.doubt(since);
             }
+            self.close_silent(since);
+            self.tell(since);
             match wait {
                 Wait::Messages => {
                     let busy = self.under_way() > 0;
@@ -449,10 +369,13 @@ impl Carrier {
                     }
                 }
                 Wait::Place => sleep(LOOK_AGAIN).await,
-                Wait::Tls(ref lane) => tokio::select! {
-                    () = lane.place() => {}
-                    () = sleep(LOOK_IDLE) => {}
-                },
+                Wait::Streams(ref streams) => {
+                    let places = streams.iter().map(|stream| Box::pin(stream.place()));
+                    tokio::select! {
+                        _ = select_all(places) => {}
+                        () = sleep(LOOK_IDLE) => {}
+                    }
+                }
                 Wait::Limit(until) => sleep_until(until.into()).await,
             }
             self.waited(&wait, since.elapsed());
@@ -460,67 +383,62 @@ impl Carrier {
     }
 
     fn change(&mut self, change: Change) {
+        let now = Instant::now();
         match change {
             Change::Open(number, AnySender::DataChannel(sender)) => {
                 self.outbox.open(number);
-                self.lanes.push(Lane::new(number, sender, Instant::now()));
-                if self.lanes.len() > 2 {
+                self.channels.push(Channel::new(number, sender, now));
+                if self.channels.len() > 2 {
                     self.line.look_for_more();
                 }
             }
-            Change::Open(number, AnySender::Tls(sender)) => {
-                let now = Instant::now();
+            Change::Open(number, AnySender::Stream(kind, sender)) => {
+                let carried = self.channels_carry(now);
                 self.outbox.open(number);
                 // From now on what the first lane holds back can go over another.
                 self.outbox.open(FIRST_DATA);
-                self.tls = Some(TlsLane::new(number, sender, now));
-                self.choice.opened(self.line.shortest().unwrap_or_default(), now);
+                self.streams.push(Stream::new(number, kind, sender, now));
+                self.choice.opened(kind, self.round(), now);
+                self.replace_channels(carried, now);
             }
-            Change::Gone(number) => {
-                if let Some(lane) = self.tls.take_if(|lane| lane.number == number) {
-                    self.tls_earlier += lane.delivered();
-                    self.outbox.lost(number);
-                    self.choice.gone(Instant::now());
-                }
-                if let Some(index) = self.lanes.iter().position(|lane| lane.number == number)
-                    && index > 0
-                {
-                    let lane = self.lanes.remove(index);
-                    self.earlier += lane.delivered();
-                    self.handed -= lane.under_way;
-                    self.outbox.lost(number);
-                }
-            }
+            Change::Gone(number) => self.gone(number, now),
+        }
+    }
+
+    fn gone(&mut self, number: u32, now: Instant) {
+        if let Some(index) = self.streams.iter().position(|stream| stream.number == number) {
+            let stream = self.streams.remove(index);
+            let earlier = match stream.kind {
+                Kind::Quic => &mut self.quic_earlier,
+                _ => &mut self.tls_earlier,
+            };
+            *earlier += stream.load.delivered();
+            self.outbox.lost(number);
+            self.choice.gone(stream.kind, now);
+        }
+        if let Some(index) = self.channels.iter().position(|channel| channel.number == number)
+            && index > 0
+        {
+            let channel = self.channels.remove(index);
+            self.earlier += channel.load.delivered();
+            self.handed -= channel.load.under_way;
+            self.outbox.lost(number);
         }
     }
 
     /// Asks every lane what it has delivered.
     async fn look(&mut self) {
-        let (mut repaired, mut held_back, mut under_way) = (0, 0, 0);
-        for lane in &mut self.lanes {
-            if lane.under_way == 0 {
-                continue;
-            }
-            let Ok(outstanding) = lane.sender.outstanding().await else {
-                // What it had goes over another when it is known to be gone.
-                lane.closing = true;
-                continue;
-            };
-            let outstanding = outstanding as u64;
-            if outstanding < lane.under_way || outstanding == 0 {
-                lane.progressed = Instant::now();
-            }
-            lane.under_way = outstanding.min(lane.handed);
-            let (again, back) = lane.sender.meter().again_and_held_back();
-            repaired += again - std::mem::replace(&mut lane.repaired, again);
+        let (mut repaired, mut held_back) = (0, 0);
+        for channel in &mut self.channels {
+            let (again, back) = channel.look().await;
+            repaired += again;
             held_back += back;
-            under_way += lane.under_way;
         }
         let now = Instant::now();
-        self.line.delivered(self.delivered(), now);
-        self.signs.see(repaired, held_back, under_way, now);
+        self.line.delivered(self.channels_delivered(), now);
+        self.signs.see(repaired, held_back, self.channels_under_way(), now);
         self.repaired += repaired;
-        self.tls.iter_mut().for_each(|lane| lane.look(now));
+        self.streams.iter_mut().for_each(|stream| stream.look(now));
         self.choose(now);
         self.fit_messages(now);
         self.grow(now);
@@ -535,74 +453,114 @@ impl Carrier {
         }
     }
 
-    /// Which kinds of lane carry, and whether there is to be one of TLS: as soon as more is ready
-    /// than leaves at once.
+    /// Which kinds of lane carry, and what is to be opened: something at once on a long line, and on a
+    /// short one as soon as more is ready than leaves at once.
     fn choose(&mut self, now: Instant) {
-        if self.tls.is_some() {
-            let tls = self.tls_delivered();
+        if self.stream(Kind::Tls).is_some() {
+            let (tls, all) = (self.delivered_by(Kind::Tls), self.delivered());
             let waited = self.shared.figures().for_place;
-            let carried = Carried { tls, all: tls + self.delivered(), waited };
-            let carried_before = self.choice.channels_carry(now);
-            self.choice.look(carried, self.line.shortest().unwrap_or_default(), now);
-            if carried_before && !self.choice.channels_carry(now) {
-                // The receiver is not to wait for those that are slower.
-                for lane in self.lanes.iter().filter(|lane| lane.under_way > 0) {
-                    self.outbox.doubt(lane.number);
-                }
+            let (channels, tls_carried) = (self.channels_carry(now), self.choice.tls_carries());
+            self.choice.look(Carried { tls, all, waited }, self.round(), now);
+            self.replace_channels(channels, now);
+            if tls_carried && !self.choice.tls_carries() {
+                self.streams.iter().filter(|stream| stream.kind == Kind::Tls).for_each(|stream| {
+                    self.outbox.doubt(stream.number);
+                });
             }
-        } else if self.ready && self.choice.asks(now) {
+        }
+        while (self.ready || self.round() > SHORT)
+            && let Some(kind) = self.choice.asks(self.round(), now)
+        {
             // The session may have ended already.
-            let _ = self.needs.send(Need::Tls);
+            let _ = self.needs.send(Need::Stream(kind));
         }
     }
 
+    /// When data channels carry no longer the receiver is not to wait for them, which are slower.
+    fn replace_channels(&mut self, carried: bool, now: Instant) {
+        if carried && !self.channels_carry(now) {
+            for channel in self.channels.iter().filter(|channel| channel.load.under_way > 0) {
+                self.outbox.doubt(channel.number);
+            }
+        }
+    }
+
+    /// The lane of this kind that carries.
+    fn stream(&self, kind: Kind) -> Option<&Stream> {
+        self.streams.iter().find(|stream| stream.kind == kind && !stream.closing)
+    }
+
+    /// Whether there is a lane of this kind on which the peer takes something.
+    fn goes(&self, kind: Kind, now: Instant) -> bool {
+        self.stream(kind).is_some_and(|stream| stream.load.silent_for(now) <= STUCK)
+    }
+
+    /// Whether what goes the way of ICE carries.
+    fn ice_carries(&self, now: Instant) -> bool {
+        let has_tls = self.streams.iter().any(|stream| stream.kind == Kind::Tls);
+        self.choice.ice_carries(now) || (has_tls && !self.goes(Kind::Tls, now))
+    }
+
     fn channels_carry(&self, now: Instant) -> bool {
-        let stuck = |lane: &TlsLane| lane.closing || lane.silent_for(now) > STUCK;
-        self.choice.channels_carry(now) || self.tls.as_ref().is_some_and(stuck)
+        self.ice_carries(now) && !self.goes(Kind::Quic, now)
     }
 
     /// Messages are as long as the line takes them best.
     fn fit_messages(&mut self, now: Instant) {
-        let newest = self.lanes.last().map(|lane| lane.sender.best_length(self.line.at_once()));
+        let newest =
+            self.channels.last().map(|channel| channel.sender.best_length(self.line.at_once()));
         let length = newest.filter(|_| self.channels_carry(now)).unwrap_or(self.longest);
         let length = length.min(self.longest);
         self.line.set_message(length as u64);
         self.shared.length.store(length, Ordering::Relaxed);
     }
 
-    /// Bytes that data channels have delivered.
-    fn delivered(&self) -> u64 {
-        self.earlier + self.lanes.iter().map(Lane::delivered).sum::<u64>()
+    /// The shortest round trip so far.
+    fn round(&self) -> Duration {
+        self.line.shortest().unwrap_or(self.first_round)
     }
 
-    fn tls_delivered(&self) -> u64 {
-        self.tls_earlier + self.tls.as_ref().map_or(0, TlsLane::delivered)
+    /// Bytes that all lanes have delivered.
+    fn delivered(&self) -> u64 {
+        self.channels_delivered() + self.delivered_by(Kind::Tls) + self.delivered_by(Kind::Quic)
+    }
+
+    fn channels_delivered(&self) -> u64 {
+        self.earlier + self.channels.iter().map(|channel| channel.load.delivered()).sum::<u64>()
+    }
+
+    /// Bytes that lanes of TLS or QUIC have delivered.
+    fn delivered_by(&self, kind: Kind) -> u64 {
+        let earlier = if kind == Kind::Quic { self.quic_earlier } else { self.tls_earlier };
+        let streams = self.streams.iter().filter(|stream| stream.kind == kind);
+        earlier + streams.map(|stream| stream.load.delivered()).sum::<u64>()
     }
 
     /// Bytes on their way over all lanes.
     fn under_way(&self) -> u64 {
-        let tls = self.tls.as_ref().map_or(0, |lane| lane.under_way);
-        tls + self.channels_under_way()
+        let streams = self.streams.iter().map(|stream| stream.load.under_way);
+        self.channels_under_way() + streams.sum::<u64>()
     }
 
     fn channels_under_way(&self) -> u64 {
-        self.lanes.iter().map(|lane| lane.under_way).sum()
+        self.channels.iter().map(|channel| channel.load.under_way).sum()
     }
 
     fn grow(&mut self, now: Instant) {
-        if !self.choice.channels_grow(now) {
+        let is_wanted = self.credit > 0;
+        if !is_wanted || !self.choice.channels_grow(now) {
             return;
         }
-        let lanes = self.used().count();
-        self.line.set_most(MOST_UNDER_WAY * lanes as u64);
+        let channels = self.used().count();
+        self.line.set_most(MOST_UNDER_WAY * channels as u64);
         let seen = Seen {
-            delivered: self.tls_delivered() + self.delivered(),
+            delivered: self.delivered(),
             ready: self.ready,
-            open: self.lanes.len() - 1,
+            open: self.channels.len() - 1,
             steady: self.line.is_steady(),
-            round: self.line.shortest().unwrap_or_default(),
+            round: self.round(),
             reason: self.reason_for_more(now),
-            helped: self.tls.is_some(),
+            helped: !self.streams.is_empty(),
         };
         self.growth.look(seen, now);
         let wanted = self.growth.wanted();
@@ -613,13 +571,14 @@ impl Carrier {
         self.wanted = wanted;
     }
 
-    /// The lanes that may take something: the first only until another carries as much as the line
-    /// holds.
-    fn used(&self) -> impl Iterator<Item = &Lane> + Clone {
-        let others = self.lanes.iter().skip(1).filter(|lane| !lane.closing).take(self.wanted);
+    /// The data channels that may take something: the first only until another carries as much as the
+    /// line holds.
+    fn used(&self) -> impl Iterator<Item = &Channel> + Clone {
+        let others = self.channels.iter().skip(1);
+        let others = others.filter(|channel| !channel.closing).take(self.wanted);
         let window = self.line.window();
-        let replaced = others.clone().any(|lane| lane.delivered() >= window);
-        let first = self.lanes.first().filter(|_| !replaced);
+        let replaced = others.clone().any(|channel| channel.load.delivered() >= window);
+        let first = self.channels.first().filter(|_| !replaced);
         first.into_iter().chain(others)
     }
 
@@ -632,21 +591,29 @@ impl Carrier {
         if let Some(limit) = self.limit.filter(|limit| now < limit.free) {
             return Err(Wait::Limit(limit.free));
         }
-        let tls = self.tls.as_ref().filter(|lane| !lane.closing);
-        if tls.is_some_and(|lane| lane.sender.has_place()) {
-            return Ok(Way::Tls);
+        let ice_carries = self.ice_carries(now);
+        let kinds = [(Kind::Tls, self.choice.tls_carries()), (Kind::Quic, ice_carries)];
+        let kinds = kinds.into_iter().filter(|(_, carries)| *carries);
+        let streams = kinds.filter_map(|(kind, _)| self.stream(kind));
+        let (round, alone) =
+            (self.round(), streams.clone().count() == 1 && !self.channels_carry(now));
+        if let Some(stream) = streams.clone().find(|stream| stream.admits(round, alone)) {
+            return Ok(Way::Stream(stream.kind));
         }
         if !self.channels_carry(now) {
-            return Err(tls.map_or(Wait::Place, |lane| Wait::Tls(lane.sender.clone())));
+            let senders: Vec<_> = streams.map(|stream| stream.sender.clone()).collect();
+            let wait = if senders.is_empty() { Wait::Place } else { Wait::Streams(senders) };
+            return Err(wait);
         }
         if now < self.pace.free || !self.line.admits(length, self.channels_under_way()) {
             return Err(Wait::Place);
         }
-        let (window, lanes) = (self.line.window(), self.used().count());
-        let free = self.used().filter(|lane| lane.admits(length, window, lanes));
-        let best = free.min_by_key(|lane| (lane.number == FIRST_DATA, lane.under_way));
-        let number = best.map(|lane| lane.number).ok_or(Wait::Place)?;
-        let index = self.lanes.iter().position(|lane| lane.number == number);
+        let (window, channels) = (self.line.window(), self.used().count());
+        let free = self.used().filter(|channel| channel.admits(length, window, channels));
+        let best =
+            free.min_by_key(|channel| (channel.number == FIRST_DATA, channel.load.under_way));
+        let number = best.map(|channel| channel.number).ok_or(Wait::Place)?;
+        let index = self.channels.iter().position(|channel| channel.number == number);
         index.map(Way::Channel).ok_or(Wait::Place)
     }
 
@@ -654,44 +621,34 @@ impl Carrier {
     async fn send(&mut self, way: Way) -> Result<(), Closed> {
         match way {
             Way::Channel(index) => self.send_over_channel(index).await,
-            Way::Tls => self.send_over_tls(),
+            Way::Stream(kind) => self.send_over_stream(kind),
         }
     }
 
-    fn send_over_tls(&mut self) -> Result<(), Closed> {
-        let Some(lane) = &mut self.tls else { return Ok(()) };
-        let Some(Message { bytes, payload, .. }) = self.outbox.take(lane.number) else {
+    fn send_over_stream(&mut self, kind: Kind) -> Result<(), Closed> {
+        let mut streams = self.streams.iter_mut();
+        let stream = streams.find(|stream| stream.kind == kind && !stream.closing);
+        let Some(stream) = stream else { return Ok(()) };
+        let Some(Message { bytes, payload, .. }) = self.outbox.take(stream.number) else {
             return Ok(());
         };
         let (length, now) = (bytes.len() as u64, Instant::now());
-        let sent = lane.send(bytes, now);
-        lane.closing |= sent.is_err(); // It is told elsewhere, too.
-        self.shared.sent.fetch_add(payload, Ordering::Relaxed);
-        self.limit.iter_mut().for_each(|limit| limit.passed(length, now));
+        let sent = stream.send(bytes, now);
+        self.count(length, payload, now);
         sent
     }
 
     async fn send_over_channel(&mut self, index: usize) -> Result<(), Closed> {
-        let Some(lane) = self.lanes.get_mut(index) else { return Ok(()) };
-        let Some(Message { bytes, payload, .. }) = self.outbox.take(lane.number) else {
+        let Some(channel) = self.channels.get_mut(index) else { return Ok(()) };
+        let Some(Message { bytes, payload, .. }) = self.outbox.take(channel.number) else {
             return Ok(());
         };
         let length = bytes.len() as u64;
-        let sent = lane.sender.send(bytes.into()).await;
-        if sent.is_err() {
-            lane.closing = true; // It is told elsewhere, too.
-            return sent;
-        }
+        channel.send(bytes).await?;
         let now = Instant::now();
-        if lane.under_way == 0 {
-            lane.progressed = now;
-        }
-        lane.handed += length;
-        lane.under_way += length;
         self.handed += length;
         self.line.sent(self.handed, now);
-        self.shared.sent.fetch_add(payload, Ordering::Relaxed);
-        self.limit.iter_mut().for_each(|limit| limit.passed(length, now));
+        self.count(length, payload, now);
         if let Some(rate) = self.line.pace() {
             self.pace.rate = rate;
             self.pace.passed(length, now);
@@ -699,40 +656,38 @@ impl Carrier {
         Ok(())
     }
 
+    /// A message was given to a lane.
+    fn count(&mut self, length: u64, payload: u64, now: Instant) {
+        self.shared.sent.fetch_add(payload, Ordering::Relaxed);
+        self.limit.iter_mut().for_each(|limit| limit.passed(length, now));
+    }
+
     /// There is nothing new that could be sent: what a lane has not delivered for a while goes over
     /// another one. A lane that never does is closed.
     fn doubt(&mut self, now: Instant) {
-        let others = self.lanes.len() > 2 || self.tls.is_some();
-        let first = usize::from(self.tls.is_none());
-        let round = self.line.shortest().unwrap_or_default();
-        if let Some(lane) = &self.tls
-            && lane.silent_for(now) > BEHIND + round * 2
-            && self.outbox.doubt(lane.number)
-        {
-            self.shared.lock().again += 1;
-        }
-        for lane in self.lanes.iter().skip(first).filter(|lane| lane.under_way > 0) {
-            let silent = lane.silent_for(now);
-            if others && silent > BEHIND + round * 2 && self.outbox.doubt(lane.number) {
+        let others = self.channels.len() > 2 || !self.streams.is_empty();
+        let first = usize::from(self.streams.is_empty());
+        let channels = self.channels.iter().skip(first).filter(|_| others);
+        let channels = channels.map(|channel| (channel.number, channel.load));
+        let streams = self.streams.iter().map(|stream| (stream.number, stream.load));
+        let behind = BEHIND + self.round() * 2;
+        for (number, load) in channels.chain(streams) {
+            if load.silent_for(now) > behind && self.outbox.doubt(number) {
                 self.shared.lock().again += 1;
             }
         }
-        self.close_silent(now);
     }
 
     fn close_silent(&mut self, now: Instant) {
-        if let Some(lane) = self.tls.as_mut().filter(|lane| !lane.closing)
-            && lane.silent_for(now) > GONE
-        {
-            lane.closing = true;
-            // The session may have ended already.
-            let _ = self.needs.send(Need::Close(lane.number));
-        }
-        for lane in self.lanes.iter_mut().skip(1).filter(|lane| !lane.closing) {
-            if lane.under_way > 0 && lane.silent_for(now) > GONE {
-                lane.closing = true;
+        let channels = self.channels.iter_mut().skip(1);
+        let channels = channels.map(|channel| (channel.number, channel.load, &mut channel.closing));
+        let streams = self.streams.iter_mut();
+        let streams = streams.map(|stream| (stream.number, stream.load, &mut stream.closing));
+        for (number, load, closing) in channels.chain(streams) {
+            if load.silent_for(now) > GONE && !*closing {
+                *closing = true;
                 // The session may have ended already.
-                let _ = self.needs.send(Need::Close(lane.number));
+                let _ = self.needs.send(Need::Close(number));
             }
         }
     }
@@ -744,42 +699,39 @@ impl Carrier {
 
     /// Whether the lanes' own windows keep bytes from leaving.
     fn is_held_back(&self, now: Instant) -> bool {
-        let round = self.line.shortest().unwrap_or_default();
+        let round = self.round();
         self.line.is_full() || (self.line.is_steady() && self.signs.is_held_back(round, now))
     }
 
-    fn waited(&mut self, wait: &Wait, time: Duration) {
-        let now = Instant::now();
-        self.close_silent(now);
-        let under_way = self.under_way();
-        let channels = if self.channels_carry(now) { self.used().count() } else { 0 };
-        let tls = self.tls.is_some();
-        let lanes = channels + usize::from(tls);
-        let window = self.line.window();
-        let round = self.line.shortest().unwrap_or_default();
-        let reason = self.reason_for_more(now).filter(|_| channels > 0);
-        let repaired = self.repaired;
-        let mtu = self.used().map(|lane| lane.sender.mtu()).max().unwrap_or_default();
+    /// Tells the session how it goes.
+    fn tell(&mut self, now: Instant) {
+        // The first is not counted while others take its place.
+        let used = self.used().count().min(self.wanted.max(1));
+        let channels = if self.channels_carry(now) { used } else { 0 };
+        let tls = self.choice.tls_carries() && self.stream(Kind::Tls).is_some();
+        let quic = self.ice_carries(now) && self.stream(Kind::Quic).is_some();
+        let mut figures = self.shared.lock();
+        *figures = Figures {
+            under_way: self.under_way(),
+            lanes: channels + usize::from(tls) + usize::from(quic),
+            over: Over { tls, quic, data_channels: channels > 0 },
+            window: self.line.window(),
+            round: self.round(),
+            repaired: self.repaired,
+            mtu: self.used().map(|channel| channel.sender.mtu()).max().unwrap_or_default(),
+            reason: self.reason_for_more(now).filter(|_| channels > 0),
+            ..*figures
+        };
+    }
+
+    fn waited(&self, wait: &Wait, time: Duration) {
         let mut figures = self.shared.lock();
         let spent = match wait {
             Wait::Messages => &mut figures.for_messages,
             Wait::Credit => &mut figures.for_credit,
-            Wait::Place | Wait::Tls(_) => &mut figures.for_place,
+            Wait::Place | Wait::Streams(_) => &mut figures.for_place,
             Wait::Limit(_) => &mut figures.for_limit,
         };
         *spent += time;
-        let before = *figures;
-        *figures = Figures {
-            under_way,
-            lanes,
-            channels,
-            tls,
-            window,
-            round,
-            repaired,
-            mtu,
-            reason,
-            ..before
-        };
     }
 }

@@ -19,7 +19,7 @@ use crate::{
     error::Error,
     net::{
         lane::{LaneEvent, LaneSender, Numbered},
-        network::{Kinds, Network},
+        network::{Faster, Network},
         packet::SAFE_MTU,
         peer::{CONTROL as CONTROL_LABEL, Channel, DATA, Path, Peer},
     },
@@ -45,6 +45,8 @@ pub struct Link {
     pub peer: Peer,
     /// How its bytes travel.
     pub path: Path,
+    /// How long the way to the peer and back is, or nothing.
+    pub round: Duration,
     /// Lane 0.
     pub control: Channel,
     /// Lane 1, which is there as long as the connection is.
@@ -55,8 +57,8 @@ pub struct Link {
     pub inbox: Inbox,
     /// Data lanes beyond the first.
     pub(super) lanes: Lanes,
-    /// Kinds of lane that this end wants and both can open.
-    pub kinds: Kinds,
+    /// Kinds of lane beside data channels that there may be.
+    pub faster: Faster,
     /// The sealed room beside the lanes.
     pub signalling: Signalling,
     /// The longest frame for data that the peer takes, in bytes.
@@ -91,23 +93,28 @@ pub async fn connect(
     match established {
         Ok(Established { mut peer, channels, max_frame, peer_wants_words, kinds }) => {
             let path = peer.path().await;
+            let round = peer.round().await;
             peer.opened();
             front.tell(Event::Connected(path));
             let [control, (first, brings)] = channels;
             let data = [Numbered::new(FIRST_DATA, brings)].into_iter().collect();
-            let kinds = network.kinds_with(&kinds);
+            let faster = network.faster_with(&kinds);
+            let udp = peer.udp_path().await.filter(|_| faster.quic);
+            let faster = Faster { quic: udp.is_some(), ..faster };
             let mtu = peer.likely_mtu().await;
-            let lanes = Lanes::new(role, keys, network, servers, path, mtu, kinds);
+            let lanes = Lanes::new(role, keys, network, servers, path, mtu);
+            let lanes = lanes.with_straight(faster.tls, udp);
             let inbox = Inbox::default();
             let link = Link {
                 peer,
                 path,
+                round,
                 control,
                 first,
                 data,
                 inbox,
                 lanes,
-                kinds,
+                faster,
                 signalling,
                 max_frame,
                 peer_wants_words,

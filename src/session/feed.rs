@@ -6,6 +6,7 @@ use std::{
     cell::RefCell,
     sync::{Arc, mpsc as queue},
     thread,
+    time::Duration,
 };
 
 use tokio::{sync::mpsc, task::JoinHandle};
@@ -16,7 +17,7 @@ use crate::{
         Spent,
         source::{Chunk, ChunkReader, Frames, Source, SourceError},
     },
-    net::{lane::LaneSender, network::Kinds},
+    net::{lane::LaneSender, network::Faster},
     proto::{
         digest::Hash,
         frame::ChunkHash,
@@ -84,11 +85,12 @@ impl Feed {
         first: LaneSender,
         longest: usize,
         wishes: Wishes,
-        kinds: Kinds,
+        faster: Faster,
+        round: Duration,
     ) -> Self {
         let (jobs, waiting) = queue::channel();
         let (give, messages) = mpsc::channel(READ_AHEAD);
-        let (carrier, handle) = Carrier::new(first, longest, wishes, kinds);
+        let (carrier, handle) = Carrier::new(first, longest, wishes, faster, round);
         let spent = Arc::new(Spent::default());
         // Bounded by the jobs that the machine has under way.
         let (report, reports) = mpsc::unbounded_channel();

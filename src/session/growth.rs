@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::flight::{SHORT, per_second};
+use crate::net::flight::{SHORT, per_second};
 
 /// The user's wish.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

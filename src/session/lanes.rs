@@ -1,6 +1,6 @@
 //! Further lanes of a connection, each a PeerConnection of its own with a data channel, or a
-//! [connection of TLS](super::tls). They are described over the control channel, so that no server
-//! is needed, and data channels take the kind of path that the first connection has found.
+//! [connection of TLS or QUIC](super::straight). They are described over the control channel, so that
+//! no server is needed, and data channels take the kind of path that the first connection has found.
 //!
 //! Those are also how the path's MTU is found out: a lane that assumes one comes up only if its first
 //! message, which fills a packet, arrives. One at a time tries that. If it does not come up it is
@@ -12,22 +12,29 @@ use std::{
 };
 
 use p2pshare_signal::protocol::IceServer;
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::mpsc,
+    time::timeout,
+};
 
 use super::{
     establish::{Established, Plan, Speech, establish},
+    kinds::Kind,
+    progress::Over,
     signalling::Signalled,
-    tls,
+    straight,
 };
 use crate::{
     error::Error,
     net::{
         interfaces::ETHERNET_MTU,
         lane::{LaneReceiver, LaneSender},
-        network::{Kinds, Network, Transport},
+        network::{Network, Transport},
         packet::SAFE_MTU,
         peer::{DATA, Path, PeerEvent},
-        stream::{self, StreamSender},
+        quic::UdpPath,
+        stream::{self, Connection, StreamSender},
     },
     proto::{
         Role,
@@ -43,8 +50,9 @@ pub(super) const MOST_LANES: usize = 16;
 /// The same through a relay, which grants a room so many allocations only.
 const MOST_RELAYED: usize = 4;
 
-/// Lanes of TLS that the receiver has at once: one that is lost here may not be lost there yet.
-const MOST_TLS: usize = 4;
+/// Lanes of TLS that the receiver has at once, and as many of QUIC: one that is lost here may not be
+/// lost there yet.
+const MOST_STREAMS: usize = 4;
 
 /// Lanes of one connection that the receiver answers, in all: what it remembers has an end.
 const MOST_NUMBERS: usize = 4096;
@@ -53,8 +61,8 @@ const MOST_NUMBERS: usize = 4096;
 /// the first again after a second.
 const PATIENCE: Duration = Duration::from_secs(8);
 
-/// The same for one of TLS.
-const TLS_PATIENCE: Duration = Duration::from_secs(10);
+/// The same for one of TLS or QUIC.
+const STREAM_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The same when it is to find out the path's MTU.
 const PROBE_PATIENCE: Duration = Duration::from_secs(4);
@@ -71,8 +79,8 @@ const FAILURES: u32 = 3;
 pub enum AnySender {
     /// A data channel.
     DataChannel(LaneSender),
-    /// TLS over TCP.
-    Tls(StreamSender),
+    /// TLS or QUIC.
+    Stream(Kind, StreamSender),
 }
 
 /// What becomes of lanes.
@@ -80,7 +88,7 @@ pub enum AnySender {
 pub(super) enum News {
     /// To be told to the peer.
     Say(u32, Vec<Signal>),
-    /// A lane is open; at the receiver, one of TLS brings only.
+    /// A lane is open; at the receiver, one of TLS or QUIC brings only.
     Open(u32, Option<AnySender>, LaneReceiver),
     /// A lane is not there any more, or did not come up.
     Gone(u32),
@@ -110,6 +118,8 @@ pub(super) struct Lanes {
     failures: u32,
     /// Both ends can open lanes of TLS.
     may_tls: bool,
+    /// The way for lanes of QUIC, which both ends can open.
+    udp: Option<UdpPath>,
     tell: mpsc::UnboundedSender<News>,
     news: mpsc::UnboundedReceiver<News>,
 }
@@ -121,21 +131,14 @@ struct Task {
     open: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    DataChannel,
-    Tls,
-}
-
-impl Kind {
-    /// What kind of lane a peer means that says this first.
-    fn of(signals: &[Signal]) -> Self {
-        if signals.iter().any(|signal| matches!(signal, Signal::Listener(_))) {
-            Self::Tls
-        } else {
-            Self::DataChannel
-        }
-    }
+/// What kind of lane a peer means that says this first.
+fn kind_of(signals: &[Signal]) -> Kind {
+    let of = |signal: &Signal| match signal {
+        Signal::Listener(_) => Some(Kind::Tls),
+        Signal::Quic(_) => Some(Kind::Quic),
+        _ => None,
+    };
+    signals.iter().find_map(of).unwrap_or(Kind::DataChannel)
 }
 
 /// What the peer says of one lane, and where to say something.
@@ -157,8 +160,7 @@ impl Speech for Voice {
 }
 
 impl Lanes {
-    /// None yet, beside a first connection that takes such a path, which may have this MTU; of
-    /// these kinds.
+    /// None yet, beside a first connection that takes such a path, which may have this MTU.
     pub(super) fn new(
         role: Role,
         keys: Keys,
@@ -166,7 +168,6 @@ impl Lanes {
         servers: Vec<IceServer>,
         path: Path,
         mtu: u32,
-        kinds: Kinds,
     ) -> Self {
         let relayed = path == Path::Relay;
         let transport = if relayed { Transport::Relay } else { Transport::Direct };
@@ -186,10 +187,16 @@ impl Lanes {
             in_vain: 0,
             proven: false,
             failures: 0,
-            may_tls: kinds != Kinds::DataChannel,
+            may_tls: false,
+            udp: None,
             tell,
             news,
         }
+    }
+
+    /// The same where there may be lanes of TLS, and of QUIC if they have a way.
+    pub(super) fn with_straight(self, tls: bool, quic: Option<UdpPath>) -> Self {
+        Self { may_tls: tls, udp: quic, ..self }
     }
 
     /// Opens data channels until there are so many, if that can be done.
@@ -200,16 +207,27 @@ impl Lanes {
         }
     }
 
-    /// Opens a lane of TLS, if that can be done and there is none.
-    pub(super) fn want_tls(&mut self) {
-        if self.may_tls && self.count(Kind::Tls) == 0 {
-            self.start_next(Kind::Tls);
+    /// Opens a lane of TLS or QUIC, if that can be done and there is none.
+    pub(super) fn want_stream(&mut self, kind: Kind) {
+        if self.may(kind) && self.count(kind) == 0 {
+            self.start_next(kind);
         }
     }
 
-    /// Whether a lane of TLS is open.
-    pub(super) fn has_tls(&self) -> bool {
-        self.tasks.values().any(|task| task.kind == Kind::Tls && task.open)
+    /// The fastest kind of lane that is open.
+    pub(super) fn over(&self) -> Over {
+        let open = |kind| self.tasks.values().any(|task| task.kind == kind && task.open);
+        let tls = open(Kind::Tls);
+        let quic = !tls && open(Kind::Quic);
+        Over { tls, quic, data_channels: !tls && !quic }
+    }
+
+    fn may(&self, kind: Kind) -> bool {
+        match kind {
+            Kind::DataChannel => true,
+            Kind::Tls => self.may_tls,
+            Kind::Quic => self.udp.is_some(),
+        }
     }
 
     fn count(&self, kind: Kind) -> usize {
@@ -224,11 +242,9 @@ impl Lanes {
 
     /// What the peer says of a lane. The receiver answers one that is new.
     pub(super) fn heard(&mut self, lane: u32, signals: Vec<Signal>) {
-        let kind = Kind::of(&signals);
-        let has_place = match kind {
-            Kind::DataChannel => self.count(kind) < self.most,
-            Kind::Tls => self.may_tls && self.count(kind) < MOST_TLS,
-        };
+        let kind = kind_of(&signals);
+        let most = if kind == Kind::DataChannel { self.most } else { MOST_STREAMS };
+        let has_place = self.may(kind) && self.count(kind) < most;
         let may_answer = self.role == Role::Receiver
             && lane > FIRST_DATA
             && has_place
@@ -254,6 +270,10 @@ impl Lanes {
         match kind {
             Kind::DataChannel => self.start_data_channel(voice),
             Kind::Tls => drop(tokio::spawn(run_tls(self.role, self.keys.clone(), voice))),
+            Kind::Quic => {
+                let (role, keys, path) = (self.role, self.keys.clone(), self.udp.clone());
+                drop(tokio::spawn(run_quic(role, keys, path, voice)));
+            }
         }
     }
 
@@ -316,24 +336,43 @@ impl Lanes {
 
 /// A lane of TLS, from what is said of listeners to its end.
 async fn run_tls(role: Role, keys: Keys, mut voice: Voice) {
+    let opened = timeout(STREAM_PATIENCE, straight::open_tls(role, keys, &mut voice)).await;
+    run_stream(Kind::Tls, role, opened.unwrap_or(Err(Error::NoPath)), voice).await;
+}
+
+/// The same of QUIC, from what is said of certificates.
+async fn run_quic(role: Role, keys: Keys, path: Option<UdpPath>, mut voice: Voice) {
+    let open = straight::open_quic(role, keys, path, &mut voice);
+    let opened = timeout(STREAM_PATIENCE, open).await;
+    run_stream(Kind::Quic, role, opened.unwrap_or(Err(Error::NoPath)), voice).await;
+}
+
+async fn run_stream<S>(
+    kind: Kind,
+    role: Role,
+    opened: Result<Connection<S>, Error>,
+    mut voice: Voice,
+) where
+    S: AsyncRead + AsyncWrite + Send + 'static,
+{
     let lane = voice.lane;
-    match timeout(TLS_PATIENCE, tls::open(role, keys, &mut voice)).await {
-        Ok(Ok(connection)) => {
-            tracing::debug!(lane, "lane of TLS");
+    match opened {
+        Ok(Connection { stream, .. }) => {
+            tracing::debug!(lane, ?kind, "lane");
             let (sender, receiver) = match role {
                 Role::Sender => {
-                    let (sender, receiver) = stream::sending(connection.stream);
+                    let (sender, receiver) = stream::sending(stream);
                     (Some(sender), receiver)
                 }
-                Role::Receiver => (None, stream::receiving(connection.stream)),
+                Role::Receiver => (None, stream::receiving(stream)),
             };
+            let any = sender.clone().map(|sender| AnySender::Stream(kind, sender));
             // The connection may have ended.
-            let _ = voice.tell.send(News::Open(lane, sender.clone().map(AnySender::Tls), receiver));
+            let _ = voice.tell.send(News::Open(lane, any, receiver));
             while voice.signals.recv().await.is_some() {}
             sender.into_iter().for_each(|sender| sender.close());
         }
-        Ok(Err(error)) => tracing::debug!(lane, %error, "lane of TLS"),
-        Err(_) => tracing::debug!(lane, "the lane of TLS does not come up"),
+        Err(error) => tracing::debug!(lane, ?kind, %error, "the lane does not come up"),
     }
     let _ = voice.tell.send(News::Gone(lane));
 }

@@ -2,12 +2,12 @@
 //!
 //! * [`meet`]: from a code to a peer that proved to know it
 //! * [`signalling`], [`connect`]: from there to open, bound lanes
-//! * `lanes`: further ones; `tls`: those that are no data channels
+//! * `lanes`: further ones; `straight`: those that are no data channels
 //! * [`reunion`]: the connection, and those that follow it when it is lost
 //! * [`send`], [`receive`]: one loop each; what is to be done is decided by the machines
-//! * [`feed`]: from the sender's disk to the lanes; [`carrier`]: over which, and when; [`flight`]:
-//!   how much may be on its way; [`signs`], [`growth`], [`kinds`]: how many lanes there are, and of
-//!   which kind
+//! * [`feed`]: from the sender's disk to the lanes; [`carrier`]: over which, and when; `laden`: what
+//!   each of them has to deliver; [`signs`], [`growth`], [`kinds`]: how many there are, and of which
+//!   kind
 //! * [`doctor`]: what will work from here
 //! * [`mod@bench`]: what the path and each stage can do
 //! * [`event`], [`summary`], [`progress`]: what the user sees of it
@@ -19,9 +19,9 @@ pub mod doctor;
 mod establish;
 pub mod event;
 pub mod feed;
-pub mod flight;
 pub mod growth;
 pub mod kinds;
+mod laden;
 mod lanes;
 pub mod limits;
 pub mod meet;
@@ -31,5 +31,5 @@ pub mod reunion;
 pub mod send;
 pub mod signalling;
 pub mod signs;
+mod straight;
 pub mod summary;
-mod tls;

@@ -36,14 +36,23 @@ pub struct Over {
     pub data_channels: bool,
     /// TLS over TCP.
     pub tls: bool,
+    /// QUIC.
+    pub quic: bool,
+}
+
+impl Over {
+    /// None.
+    pub const NONE: Self = Self { data_channels: false, tls: false, quic: false };
 }
 
 impl fmt::Display for Over {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match (self.tls, self.data_channels) {
-            (true, false) => "TLS",
-            (true, true) => "TLS and data channels",
-            (false, _) => "data channels",
+        f.write_str(match (self.tls, self.quic, self.data_channels) {
+            (true, false, false) => "TLS",
+            (true, false, true) => "TLS and data channels",
+            (true, true, _) => "TLS and QUIC",
+            (false, true, _) => "QUIC",
+            (false, false, _) => "data channels",
         })
     }
 }

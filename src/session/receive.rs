@@ -20,7 +20,7 @@ use super::{
     event::{Answer, Complete, Event, Front, Question},
     limits::Watch,
     meet,
-    progress::{Meter, Over, Progress},
+    progress::{Meter, Progress},
     reunion::{Heard, Meeting, Ties},
     send::{PROGRESS, answered, complete},
     summary::Offer,
@@ -562,8 +562,7 @@ impl<'a> Receiving<'a> {
             self.meter.expect(self.machine.offer().bytes());
             let progress = self.meter.measure(done, Instant::now());
             let limit = self.watch.told();
-            let tls = self.ties.has_tls();
-            let over = Over { tls, data_channels: !tls };
+            let over = self.ties.over();
             self.front.tell(Event::Progress(Progress { limit, over, ..progress }));
         }
     }

@@ -21,8 +21,10 @@ use tokio::{
 use super::{
     connect::{self, Arrived, Link, arrived, parsed},
     event::{Event, Front},
+    kinds::Kind,
     lanes::{AnySender, News},
     meet::{Paired, random},
+    progress::Over,
     signalling::{Signalled, cancelled},
 };
 use crate::{
@@ -231,15 +233,15 @@ impl Ties {
         self.link.iter_mut().for_each(|link| link.lanes.want(count));
     }
 
-    /// Has a lane of TLS, if that can be done.
-    pub fn want_tls(&mut self) {
-        self.link.iter_mut().for_each(|link| link.lanes.want_tls());
+    /// Has a lane of TLS or QUIC, if that can be done.
+    pub fn want_stream(&mut self, kind: Kind) {
+        self.link.iter_mut().for_each(|link| link.lanes.want_stream(kind));
     }
 
-    /// Whether there is a lane of TLS.
+    /// The kinds of lane that there are, of which the fastest are used.
     #[must_use]
-    pub fn has_tls(&self) -> bool {
-        self.link.as_ref().is_some_and(|link| link.lanes.has_tls())
+    pub fn over(&self) -> Over {
+        self.link.as_ref().map_or_else(Over::default, |link| link.lanes.over())
     }
 
     /// Gives a data lane up.

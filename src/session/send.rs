@@ -20,7 +20,7 @@ use super::{
     feed::{Checker, Fed, Feed, Job},
     limits::Watch,
     meet::{Host, Wish},
-    progress::{Lanes, Meter, Over, Progress},
+    progress::{Lanes, Meter, Progress},
     reunion::{Heard, Meeting, Ties},
     summary::Offer,
 };
@@ -260,7 +260,13 @@ impl<'a> Sending<'a> {
                         .for_each(|words| self.front.tell(Event::Verifier(words)));
                     self.answer = Some(self.front.ask(Question::SameWords));
                 }
-                Action::Send(frame) => self.ties.send(&frame).await,
+                Action::Send(frame) => {
+                    self.ties.send(&frame).await;
+                    if matches!(frame, Frame::Manifest(_)) {
+                        // Faster lanes are opened while the receiver's user is asked.
+                        self.feed();
+                    }
+                }
                 Action::Read(file, chunk) => {
                     self.job(file, |entry| Job::Read(file, entry, chunk));
                 }
@@ -272,6 +278,9 @@ impl<'a> Sending<'a> {
                     }
                 }
                 Action::Grant(limit) => {
+                    if self.earlier == 0 && self.feed.as_ref().is_none_or(|feed| feed.sent() == 0) {
+                        self.meter = Meter::new(self.offer.bytes, Instant::now());
+                    }
                     if let Some(feed) = self.feed() {
                         feed.grant(limit);
                     }
@@ -288,12 +297,9 @@ impl<'a> Sending<'a> {
     fn feed(&mut self) -> Option<&mut Feed> {
         let link = self.ties.link()?;
         if self.feed.is_none() {
-            if self.earlier == 0 {
-                self.meter = Meter::new(self.offer.bytes, Instant::now());
-            }
             let (first, longest) = (link.first.clone(), link.max_frame);
-            let (source, kinds) = (self.source.clone(), link.kinds);
-            self.feed = Some(Feed::start(source, first, longest, self.wishes, kinds));
+            let (source, faster, round) = (self.source.clone(), link.faster, link.round);
+            self.feed = Some(Feed::start(source, first, longest, self.wishes, faster, round));
         }
         self.feed.as_mut()
     }
@@ -396,7 +402,7 @@ impl<'a> Sending<'a> {
                 Input::Changed(file)
             }
             Fed::Need(Need::Lanes(count)) => return self.ties.want_lanes(count),
-            Fed::Need(Need::Tls) => return self.ties.want_tls(),
+            Fed::Need(Need::Stream(kind)) => return self.ties.want_stream(kind),
             Fed::Need(Need::Close(lane)) => {
                 self.ties.close_lane(lane);
                 return self.change_lanes(Change::Gone(lane));
@@ -425,7 +431,7 @@ impl<'a> Sending<'a> {
             figures;
         let done = (self.earlier + sent).saturating_sub(under_way) + self.machine.spared();
         if done > 0 {
-            let over = Over { data_channels: figures.channels > 0, tls: figures.tls };
+            let over = figures.over;
             let lanes = Some(Lanes { count, under_way, window, round, again, repaired, mtu });
             let progress = self.meter.measure(done, Instant::now());
             self.front.tell(Event::Progress(Progress {
@@ -439,7 +445,8 @@ impl<'a> Sending<'a> {
 
     /// Sees what the transfer waits for, and tells the receiver.
     async fn look_for_limit(&mut self) {
-        let (Some(feed), Some(link)) = (&self.feed, self.ties.link()) else { return };
+        let feed = self.feed.as_ref().filter(|feed| feed.sent() > 0);
+        let (Some(feed), Some(link)) = (feed, self.ties.link()) else { return };
         let found = self.watch.look_at_sender(feed.figures(), feed.spent(), link.path);
         if let Some(found) = found {
             self.ties.send(&found).await;

@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::{
     harness::{Finished, Running, Scene, Server, Start, sha256, side_by_side},
     internet::{Family, Internet, Site, server_addresses},
+    quic::was_over_quic,
 };
 
 const SIZE: usize = 300_000;
@@ -82,8 +83,8 @@ impl World {
         self.ours(start, &self.internet.right).start()
     }
 
-    /// One whole transfer; gives the receiver's end.
-    fn transfer(&self, arguments: &[&str]) -> (Finished, Duration) {
+    /// One whole transfer; gives how both ended, and how long set-up took.
+    fn transfer(&self, arguments: &[&str]) -> ([Finished; 2], Duration) {
         let file = self.scene.file("a.bin", SIZE);
         let mut sender = self.sender(&file, arguments);
         let code = sender.code();
@@ -91,12 +92,11 @@ impl World {
         let mut receiver = self.receiver(&code, arguments);
         receiver.event("connected");
         let set_up = start.elapsed();
-        let finished = receiver.finish().expect(0);
-        sender.finish().expect(0);
+        let ends = [sender, receiver].map(|end| end.finish().expect(0));
         let arrived = self.scene.receiver().join("a.bin");
         assert_eq!(sha256(&arrived), sha256(&file));
         fs::remove_file(arrived).unwrap();
-        (finished, set_up)
+        (ends, set_up)
     }
 }
 
@@ -117,15 +117,16 @@ fn has_straight_path(left: Site, right: Site) -> bool {
 }
 
 /// One cell of the matrix: whatever the sites, bytes arrive; where a straight path exists it is
-/// found when asked for.
+/// found when asked for, and QUIC takes it.
 fn cell(left: Site, right: Site, family: Family) {
     let Some(world) = World::new(left, right, family) else { return };
-    let (finished, set_up) = world.transfer(&[]);
-    let chosen = path(&finished);
+    let ([_, receiver], set_up) = world.transfer(&[]);
+    let chosen = path(&receiver);
     eprintln!("{family:?} {left:?} to {right:?}: {chosen}, {} ms", set_up.as_millis());
     if has_straight_path(left, right) {
-        let (finished, _) = world.transfer(&["--transport", "direct"]);
-        assert_eq!(path(&finished), "direct");
+        let (ends, _) = world.transfer(&["--transport", "direct", "--lanes", "quic"]);
+        assert_eq!(path(&ends[1]), "direct");
+        assert!(was_over_quic(&ends[0]), "{ends:#?}");
     } else {
         assert_eq!(chosen, "relay");
     }

@@ -9,9 +9,9 @@ use std::{
     time::SystemTime,
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::harness::{Finished, Scene, Server};
+use crate::harness::{Finished, Scene, Server, sha256, side_by_side};
 
 /// What matters of a file: its bytes, whether it can be executed, when it was changed.
 type Kept = (Vec<u8>, bool, SystemTime);
@@ -83,6 +83,37 @@ fn a_folder_arrives_as_it_is() {
     assert_eq!(offer["hidden"]["paths"], Value::from(vec!["photos/.hidden"]));
     assert_eq!(offer["executable"]["paths"], Value::from(vec!["photos/run.sh"]));
     assert!(offer["free"].as_u64().is_some());
+}
+
+/// What must carry in the end, when it does not depend on how soon something else is there.
+fn carries(send: &str, receive: &str) -> Option<Value> {
+    match (send, receive) {
+        ("tls", "tls" | "auto") => Some(json!(["tls"])),
+        ("quic", "quic" | "auto") => Some(json!(["quic"])),
+        ("auto", "data-channel") => Some(json!(["data-channel"])),
+        ("auto", _) => None,
+        _ => Some(json!(["data-channel"])),
+    }
+}
+
+#[test]
+fn every_kind_of_lane_carries_every_kind_of_file_whatever_the_two_ends_want() {
+    const KINDS: [&str; 4] = ["auto", "data-channel", "tls", "quic"];
+    let wishes = KINDS.into_iter().flat_map(|send| KINDS.map(|receive| (send, receive)));
+    side_by_side(3, wishes, |(send, receive)| {
+        let scene = Scene::new();
+        let sent = photos(&scene);
+        let large = scene.file("large", 20_000_000);
+        let ends = [&["photos", "large", "--lanes", send][..], &["-y", "--lanes", receive]];
+        let [_, sender] = passes(&scene, ends[0], ends[1]);
+        assert_eq!(tree(&scene.receiver().join("photos")), tree(&sent), "{send}, {receive}");
+        assert_eq!(sha256(&scene.receiver().join("large")), sha256(&large), "{send}, {receive}");
+        let events = sender.events();
+        let over = events.iter().rev().find_map(|event| event["over"].as_array());
+        if let Some(kinds) = carries(send, receive) {
+            assert_eq!(over, kinds.as_array(), "{send}, {receive}");
+        }
+    });
 }
 
 #[test]

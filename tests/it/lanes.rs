@@ -73,6 +73,17 @@ impl Transfer {
         while self.sender.event("progress")["lanes"].as_u64() != Some(lanes) {}
     }
 
+    /// Waits until the sender has so many hundredths behind it.
+    pub(crate) fn reach_hundredth(&mut self, hundredth: u64) {
+        loop {
+            let progress = self.sender.event("progress");
+            let [done, total] = ["bytes", "total"].map(|name| progress[name].as_u64().unwrap());
+            if done * 100 >= total * hundredth {
+                return;
+            }
+        }
+    }
+
     /// Waits for the end: everything is there, and the connection was never lost.
     pub(crate) fn complete(self) -> [Finished; 2] {
         let [sender, receiver] = [self.sender, self.receiver].map(|end| end.ended().expect(0));

@@ -172,7 +172,7 @@ fn the_server_is_known_by_its_messages_except_where_it_is_embedded() {
 
 #[test]
 fn libraries_of_the_network_are_named_in_net_alone() {
-    for library in ["webrtc", "rtc", "tokio_tungstenite", "mdns_sd"] {
+    for library in ["webrtc", "rtc", "quinn", "tokio_tungstenite", "mdns_sd"] {
         only_in(library, &["net"]);
     }
     nowhere_but_in("rustls", &["net"]);

@@ -29,6 +29,7 @@ mod page;
 mod page_sources;
 mod pipes;
 mod proxies;
+mod quic;
 mod reconnect;
 mod rogue;
 mod scale;

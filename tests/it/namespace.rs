@@ -145,6 +145,11 @@ pub(crate) fn drop_to(machine: &str, address: &str, protocol: &str) {
     rule(machine, &format!("ip daddr {address} ip protocol {protocol} drop"));
 }
 
+/// The same for datagrams of QUIC: the first two bits of the first byte are 01 or 11.
+pub(crate) fn drop_quic_to(machine: &str, address: &str) {
+    rule(machine, &format!("ip daddr {address} ip protocol udp @th,65,1 1 drop"));
+}
+
 /// From here on what a machine sends to an address over TCP resets the connection.
 pub(crate) fn reset_to(machine: &str, address: &str) {
     rule(machine, &format!("ip daddr {address} ip protocol tcp reject with tcp reset"));

@@ -12,16 +12,16 @@ use crate::{
 };
 
 /// Slow enough that something can happen meanwhile.
-const SLOW: [&str; 2] = ["--bwlimit", "40M"];
+pub(crate) const SLOW: [&str; 2] = ["--bwlimit", "40M"];
 
 /// The same for what takes a moment only.
-const LESS_SLOW: [&str; 2] = ["--bwlimit", "130M"];
+pub(crate) const LESS_SLOW: [&str; 2] = ["--bwlimit", "130M"];
 
-const RECEIVER: &str = "10.78.1.2";
-const SENDER: &str = "10.78.1.1";
+pub(crate) const RECEIVER: &str = "10.78.1.2";
+pub(crate) const SENDER: &str = "10.78.1.1";
 
 /// Waits until exactly these kinds of lane carry.
-fn carried_over(sender: &mut Running, kinds: &Value) {
+pub(crate) fn carried_over(sender: &mut Running, kinds: &Value) {
     while sender.event("progress")["over"] != *kinds {}
 }
 
@@ -68,8 +68,8 @@ fn who_wants_data_channels_or_relays_has_no_lane_of_tls_and_listens_nowhere() {
 }
 
 #[test]
-fn where_tcp_is_blocked_data_channels_carry() {
-    let blocked = Transfer::with([&[], &[]], |_, [sending, receiving]| {
+fn where_tcp_is_blocked_and_quic_not_wanted_data_channels_carry() {
+    let blocked = Transfer::with([&["--lanes", "tls"], &[]], |_, [sending, receiving]| {
         drop_to(sending, RECEIVER, "tcp");
         drop_to(receiving, SENDER, "tcp");
     });
@@ -95,7 +95,7 @@ fn a_lane_of_tls_that_falls_silent_costs_no_byte() {
     let Some(mut transfer) = Transfer::with([&SLOW, &[]], |_, _| {}) else { return };
     carried_over(&mut transfer.sender, &json!(["tls"]));
     drop_to(&transfer.sending, RECEIVER, "tcp");
-    carried_over(&mut transfer.sender, &json!(["data-channel"]));
+    carried_over(&mut transfer.sender, &json!(["quic"]));
     transfer.complete();
 }
 
@@ -105,7 +105,7 @@ fn a_lane_of_tls_that_is_reset_costs_no_byte_and_is_followed_by_another() {
     for _ in 0..3 {
         carried_over(&mut transfer.sender, &json!(["tls"]));
         reset_to(&transfer.sending, RECEIVER);
-        carried_over(&mut transfer.sender, &json!(["data-channel"]));
+        carried_over(&mut transfer.sender, &json!(["quic"]));
         drop_nothing(&transfer.sending);
     }
     transfer.complete();

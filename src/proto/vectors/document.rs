@@ -186,6 +186,7 @@ fn constants() -> BTreeMap<&'static str, u64> {
         ("MAX_CANDIDATES", number(signal::MAX_CANDIDATES)),
         ("LANE_DATA_CHANNEL", signal::LANE_DATA_CHANNEL.into()),
         ("LANE_TLS", signal::LANE_TLS.into()),
+        ("LANE_QUIC", signal::LANE_QUIC.into()),
         ("MAX_ADDRESSES", number(signal::MAX_ADDRESSES)),
         ("CONTROL", binding::CONTROL.into()),
         ("FIRST_DATA", binding::FIRST_DATA.into()),

@@ -28,6 +28,9 @@ enum Shown {
         fingerprint: Hex,
         addresses: Vec<std::net::SocketAddr>,
     },
+    Quic {
+        fingerprint: Hex,
+    },
 }
 
 impl Description for Vec<Shown> {
@@ -72,6 +75,7 @@ fn signal(shown: &Shown) -> Signal {
             fingerprint: fingerprint.array(),
             addresses: addresses.clone(),
         }),
+        Shown::Quic { fingerprint } => Signal::Quic(fingerprint.array()),
     }
 }
 

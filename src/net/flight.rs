@@ -40,7 +40,7 @@ const SHORTEST_ROUND: Duration = Duration::from_millis(10);
 
 /// A line as short as this is within a machine or a room: a rate that rises says only how busy the
 /// machines are, and one TCP connection fills it.
-pub(super) const SHORT: Duration = Duration::from_millis(5);
+pub const SHORT: Duration = Duration::from_millis(5);
 
 /// Rounds whose highest rate counts.
 const ROUNDS: usize = 10;
@@ -55,6 +55,7 @@ const BELIEVED: Duration = Duration::from_secs(15);
 #[derive(Clone, Debug)]
 pub struct Flight {
     most: u64,
+    follows: Step,
     message: u64,
     window: u64,
     phase: Phase,
@@ -95,6 +96,9 @@ enum Step {
 const FOLLOWS: Step = Step::Grow(2);
 const FOLLOWS_A_LITTLE: Step = Step::Grow(4);
 const MAY_FOLLOW: Step = Step::Grow(8);
+
+/// While the rate follows, where what overflows a queue is repaired at once.
+const FOLLOWS_BOLDLY: Step = Step::Grow(1);
 
 /// Something that was sent.
 #[derive(Clone, Copy, Debug)]
@@ -143,6 +147,7 @@ impl Flight {
     pub fn new(most: u64, now: Instant) -> Self {
         Self {
             most,
+            follows: FOLLOWS,
             message: 0,
             window: LEAST.min(most),
             phase: Phase::Startup { best: 0, flat: 0, step: Step::Look },
@@ -153,6 +158,12 @@ impl Flight {
             rates: VecDeque::new(),
             shortest: None,
         }
+    }
+
+    /// The same where what overflows a queue is repaired at once.
+    #[must_use]
+    pub fn bold(most: u64, now: Instant) -> Self {
+        Self { follows: FOLLOWS_BOLDLY, ..Self::new(most, now) }
     }
 
     /// The window will not be larger than this many bytes.
@@ -226,6 +237,31 @@ impl Flight {
         self.marks.push_back(Mark { sent: total, at: now, delivered, left });
     }
 
+    /// More was to be sent than the window let.
+    pub fn was_held_back(&mut self) {
+        self.round.held_back = true;
+    }
+
+    /// So many more bytes have been delivered, the last of which left then. For what is acknowledged
+    /// packet by packet: of what left before, the rest is lost, or was overtaken.
+    pub fn acknowledged(&mut self, bytes: u64, left: Instant, now: Instant) {
+        self.delivered = (self.delivered.0 + bytes, now);
+        while let Some(mark) = self.marks.front().copied()
+            && mark.at <= left
+        {
+            self.marks.pop_front();
+            self.left = mark.at;
+            if self.marks.front().is_none_or(|next| next.at > left) {
+                self.round.rate = self.round.rate.max(mark.rate(self.delivered.0, now));
+                self.took(now.saturating_duration_since(mark.at), now);
+            }
+        }
+        let elapsed = now.saturating_duration_since(self.round.start);
+        if left >= self.round.start && elapsed >= SHORTEST_ROUND {
+            self.end_round(now);
+        }
+    }
+
     /// So many bytes have been delivered in all.
     pub fn delivered(&mut self, total: u64, now: Instant) {
         if total > self.delivered.0 {
@@ -290,7 +326,8 @@ impl Flight {
                 Phase::Startup { best, flat, step: Step::Wait }
             }
             Phase::Startup { best, .. } if rate >= best + best / 8 && !waits => {
-                let step = if rate >= best + best * 3 / 8 { FOLLOWS } else { FOLLOWS_A_LITTLE };
+                let step =
+                    if rate >= best + best * 3 / 8 { self.follows } else { FOLLOWS_A_LITTLE };
                 Phase::Startup { best: rate, flat: 0, step }
             }
             // What waits while the rate grows that much waits for SCTP's own slow start.
@@ -302,7 +339,7 @@ impl Flight {
             }
             // It was not the line that was full, but what SCTP's slow start let pass.
             Phase::Steady if line > SHORT && rate >= before + before / 16 && !waits => {
-                Phase::Startup { best: rate, flat: 0, step: FOLLOWS }
+                Phase::Startup { best: rate, flat: 0, step: self.follows }
             }
             Phase::Steady if now.saturating_duration_since(measured) > BELIEVED => Phase::Emptying,
             Phase::Emptying => {
@@ -332,7 +369,8 @@ impl Flight {
 }
 
 /// Bytes a second.
-pub(super) fn per_second(bytes: u64, time: Duration) -> u64 {
+#[must_use]
+pub fn per_second(bytes: u64, time: Duration) -> u64 {
     let rate = u128::from(bytes) * 1_000_000_000 / time.as_nanos().max(1);
     u64::try_from(rate).unwrap_or(u64::MAX)
 }
@@ -501,6 +539,38 @@ mod tests {
             line.run(&mut flight, 1);
         }
         assert!(flight.window <= window * 5 / 4, "{} after {window}", flight.window);
+    }
+
+    #[test]
+    fn what_is_lost_does_not_make_a_line_slow_that_is_acknowledged_by_packet() {
+        let (rate, delay) = (12_500_000, Duration::from_millis(50));
+        let start = Instant::now();
+        let (mut now, mut free, mut sent, mut delivered) = (start, start, 0, 0);
+        let mut flight = Flight::bold(MOST, start);
+        // When each left, and when it arrives, or would have.
+        let mut under_way = VecDeque::<(Instant, Instant)>::new();
+        while now < start + Duration::from_secs(10) {
+            while flight.admits(PACKET, under_way.len() as u64 * PACKET) {
+                sent += PACKET;
+                free = free.max(now) + Duration::from_nanos(PACKET * 1_000_000_000 / rate);
+                under_way.push_back((now, free + delay));
+                flight.sent(sent, now);
+            }
+            now += Duration::from_millis(1);
+            while let Some((left, arrives)) = under_way.front().copied()
+                && arrives <= now
+            {
+                under_way.pop_front();
+                // One in fifty is lost.
+                if !(sent / PACKET + under_way.len() as u64).is_multiple_of(50) {
+                    delivered += PACKET;
+                    flight.acknowledged(PACKET, left, now);
+                }
+            }
+        }
+        assert!(delivered > rate * 10 * 9 / 10, "{delivered}");
+        let holds = in_time(rate, delay);
+        assert!((holds..holds * 5 / 4).contains(&flight.window()), "{}", flight.window());
     }
 
     #[test]

@@ -1,0 +1,171 @@
+//! Lanes as the carrier sees them: what each was given, and has not delivered yet.
+
+use std::{
+    mem,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+
+use super::kinds::Kind;
+use crate::net::{
+    flight::per_second,
+    lane::{Closed, LaneSender},
+    stream::StreamSender,
+};
+
+/// What a new data channel may have under way: SCTP's slow start lets four packets leave.
+const START: u64 = 16 * 1024;
+
+/// A lane of TLS or QUIC that is not the only one takes no more than it delivers in two round trips
+/// and so long, so that nobody waits for what it has; and at least so many bytes.
+const SOON: Duration = Duration::from_millis(200);
+const LITTLE: u64 = 128 * 1024;
+
+/// How long a rate is measured.
+const MEASURE: Duration = Duration::from_millis(100);
+
+/// What a lane was given.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Load {
+    /// Bytes handed to it.
+    handed: u64,
+    /// Those that the peer has not acknowledged.
+    pub(super) under_way: u64,
+    /// When something was delivered last, or nothing was under way.
+    progressed: Instant,
+}
+
+impl Load {
+    fn new(now: Instant) -> Self {
+        Self { handed: 0, under_way: 0, progressed: now }
+    }
+
+    fn add(&mut self, bytes: u64, now: Instant) {
+        if self.under_way == 0 {
+            self.progressed = now;
+        }
+        self.handed += bytes;
+        self.under_way += bytes;
+    }
+
+    fn see(&mut self, outstanding: u64, now: Instant) {
+        if outstanding < self.under_way || outstanding == 0 {
+            self.progressed = now;
+        }
+        self.under_way = outstanding.min(self.handed);
+    }
+
+    /// Bytes that the peer has acknowledged.
+    pub(super) fn delivered(&self) -> u64 {
+        self.handed - self.under_way
+    }
+
+    /// Since when the peer has acknowledged nothing of what is under way.
+    pub(super) fn silent_for(&self, now: Instant) -> Duration {
+        let waits = self.under_way > 0;
+        if waits { now.saturating_duration_since(self.progressed) } else { Duration::ZERO }
+    }
+}
+
+/// A data channel.
+pub(super) struct Channel {
+    pub(super) number: u32,
+    pub(super) sender: LaneSender,
+    pub(super) load: Load,
+    /// Nothing more is given to it.
+    pub(super) closing: bool,
+    /// Packets that its connection sent again.
+    repaired: u64,
+}
+
+impl Channel {
+    pub(super) fn new(number: u32, sender: LaneSender, now: Instant) -> Self {
+        let (repaired, _) = sender.meter().again_and_held_back();
+        Self { number, sender, load: Load::new(now), closing: false, repaired }
+    }
+
+    /// Whether it may take a message, as one of several that share a window. A new one takes only
+    /// what SCTP's slow start lets it send soon.
+    pub(super) fn admits(&self, bytes: u64, window: u64, channels: usize) -> bool {
+        let share = (window / channels.max(1) as u64).saturating_mul(2);
+        let most = share.min(self.load.delivered() + START).max(bytes);
+        self.load.under_way + bytes <= most
+    }
+
+    pub(super) async fn send(&mut self, message: Bytes) -> Result<(), Closed> {
+        let length = message.len() as u64;
+        let sent = self.sender.send(message.into()).await;
+        match sent {
+            Ok(()) => self.load.add(length, Instant::now()),
+            Err(Closed) => self.closing = true, // It is told elsewhere, too.
+        }
+        sent
+    }
+
+    /// Asks what it has delivered. Gives the packets that were sent again since, and the bytes that
+    /// it holds back.
+    pub(super) async fn look(&mut self) -> (u64, u64) {
+        if self.load.under_way == 0 {
+            return (0, 0);
+        }
+        let Ok(outstanding) = self.sender.outstanding().await else {
+            // What it had goes over another when it is known to be gone.
+            self.closing = true;
+            return (0, 0);
+        };
+        self.load.see(outstanding as u64, Instant::now());
+        let (again, held_back) = self.sender.meter().again_and_held_back();
+        (again - mem::replace(&mut self.repaired, again), held_back)
+    }
+}
+
+/// A lane of TLS or QUIC.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) number: u32,
+    pub(super) kind: Kind,
+    pub(super) sender: StreamSender,
+    pub(super) load: Load,
+    /// Nothing more is given to it.
+    pub(super) closing: bool,
+    /// Bytes a second that it has delivered of late; what it had then, and when.
+    rate: u64,
+    mark: (u64, Instant),
+}
+
+impl Stream {
+    pub(super) fn new(number: u32, kind: Kind, sender: StreamSender, now: Instant) -> Self {
+        let load = Load::new(now);
+        Self { number, kind, sender, load, closing: false, rate: 0, mark: (0, now) }
+    }
+
+    /// Whether it may take a message, on a line with such a round trip, alone or beside others.
+    pub(super) fn admits(&self, round: Duration, alone: bool) -> bool {
+        let soon = u128::from(self.rate) * (round * 2 + SOON).as_millis() / 1000;
+        let admits = alone || u128::from(self.load.under_way) < soon.max(LITTLE.into());
+        admits && self.sender.has_place()
+    }
+
+    pub(super) fn send(&mut self, message: Bytes, now: Instant) -> Result<(), Closed> {
+        self.load.add(message.len() as u64, now);
+        let sent = self.sender.send(message);
+        self.closing |= sent.is_err(); // It is told elsewhere, too.
+        sent
+    }
+
+    pub(super) fn look(&mut self, now: Instant) {
+        match self.sender.outstanding() {
+            Ok(outstanding) => self.load.see(outstanding, now),
+            // As with a data channel.
+            Err(Closed) => self.closing = true,
+        }
+        let (before, then) = self.mark;
+        let took = now.saturating_duration_since(then);
+        if took >= MEASURE {
+            let delivered = self.load.delivered();
+            self.rate = per_second(delivered - before, took).max(self.rate / 4 * 3);
+            self.mark = (delivered, now);
+        }
+    }
+}
