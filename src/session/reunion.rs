@@ -133,6 +133,8 @@ pub struct Ties {
     improvement: Improvement,
     /// The server saw the peer's socket close.
     seen_leaving: bool,
+    /// Something was said of which nothing proves that it has arrived.
+    unproved: bool,
 }
 
 /// What happens between the two ends.
@@ -212,7 +214,16 @@ impl Ties {
     pub fn new(link: Link, meeting: Meeting, patience: Duration, front: Front) -> Self {
         let link = Some(link);
         let improvement = Improvement::first();
-        Self { meeting, patience, front, link, search: None, improvement, seen_leaving: false }
+        Self {
+            meeting,
+            patience,
+            front,
+            link,
+            search: None,
+            improvement,
+            seen_leaving: false,
+            unproved: false,
+        }
     }
 
     /// The connection, while there is one.
@@ -222,9 +233,15 @@ impl Ties {
     }
 
     /// Sends a frame on the control channel, if there is one.
-    pub async fn send(&self, frame: &Frame) {
+    pub async fn send(&mut self, frame: &Frame) {
         if let Some(link) = &self.link {
             link.send(frame).await;
+        }
+        match frame {
+            // `FinOk` says that it has arrived, and everything before it.
+            Frame::Fin(_) => self.unproved = false,
+            Frame::Limited(_) => {}
+            _ => self.unproved = true,
         }
     }
 
@@ -358,8 +375,9 @@ impl Ties {
     pub async fn end(self, reason: Option<Reason>) {
         drop(self.search);
         let Some(link) = self.link else { return };
-        if reason.is_none() && self.meeting.role == Role::Sender {
-            // What was said last must arrive before the connection is closed.
+        if reason.is_none() && self.meeting.role == Role::Sender && self.unproved {
+            // What was said last must arrive before the connection is closed. SCTP acknowledges it
+            // up to 200 ms later (RFC 9260, section 6.2).
             let drained = timeout(LAST_WORDS, link.control.0.drained()).await;
             tracing::debug!(?drained, "control channel");
         }
