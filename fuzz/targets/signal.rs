@@ -20,7 +20,7 @@ fuzz_target!(init: seed(bytes("signal", "bytes")), |data: &[u8]| {
             Signal::Listener(listener) => {
                 listener.addresses.iter().for_each(can_be_connected_to);
             }
-            Signal::EndOfCandidates | Signal::Cancel(_) => {}
+            Signal::EndOfCandidates | Signal::Cancel(_) | Signal::Quic(_) => {}
         }
     }
     let wire = Signal::to_wire(&signals);
