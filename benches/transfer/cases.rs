@@ -94,10 +94,9 @@ pub(crate) fn connections(number: &str) -> Contender {
     })
 }
 
-/// As it is with a browser.
 const DATA_CHANNELS: Option<&str> = Some("data-channel");
 
-/// The product with lanes of one kind.
+/// The product as it is with a browser.
 fn data_channels() -> Contender {
     only("data channels", DATA_CHANNELS)
 }
@@ -106,6 +105,7 @@ fn quic() -> Contender {
     only("QUIC", Some("quic"))
 }
 
+/// The product with lanes of one kind.
 fn only(name: &str, lanes: Option<&'static str>) -> Contender {
     Contender::P2pshare(Variant { name: Some(name.to_owned()), lanes, ..Variant::default() })
 }

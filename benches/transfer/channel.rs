@@ -138,7 +138,10 @@ async fn connect(
             Some(signal) = signals.recv() => match signal {
                 Signal::Description(answer) => peer.accept(&answer).await.expect("it answers"),
                 Signal::Candidate(candidate) => peer.add_candidate(&candidate).await,
-                Signal::EndOfCandidates | Signal::Cancel(_) | Signal::Listener(_) | Signal::Quic(_) => {}
+                Signal::EndOfCandidates
+                | Signal::Cancel(_)
+                | Signal::Listener(_)
+                | Signal::Quic(_) => {}
             },
             event = events.next() => {
                 assert!(matches!(event, LaneEvent::Open), "{event:?}");

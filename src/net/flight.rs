@@ -252,12 +252,10 @@ impl Flight {
             self.marks.pop_front();
             self.left = mark.at;
             if self.marks.front().is_none_or(|next| next.at > left) {
-                self.round.rate = self.round.rate.max(mark.rate(self.delivered.0, now));
-                self.took(now.saturating_duration_since(mark.at), now);
+                self.measure(mark, now);
             }
         }
-        let elapsed = now.saturating_duration_since(self.round.start);
-        if left >= self.round.start && elapsed >= SHORTEST_ROUND {
+        if left >= self.round.start {
             self.end_round(now);
         }
     }
@@ -272,13 +270,17 @@ impl Flight {
         {
             self.marks.pop_front();
             self.left = mark.at;
-            self.round.rate = self.round.rate.max(mark.rate(total, now));
-            self.took(now.saturating_duration_since(mark.at), now);
+            self.measure(mark, now);
         }
-        let elapsed = now.saturating_duration_since(self.round.start);
-        if total > self.round.end && elapsed >= SHORTEST_ROUND {
+        if total > self.round.end {
             self.end_round(now);
         }
+    }
+
+    /// What left with a mark was delivered.
+    fn measure(&mut self, mark: Mark, now: Instant) {
+        self.round.rate = self.round.rate.max(mark.rate(self.delivered.0, now));
+        self.took(now.saturating_duration_since(mark.at), now);
     }
 
     fn took(&mut self, time: Duration, now: Instant) {
@@ -295,7 +297,11 @@ impl Flight {
         }
     }
 
+    /// Something that left in the round was delivered: it is over, if it was long enough.
     fn end_round(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.round.start) < SHORTEST_ROUND {
+            return;
+        }
         let Round { rate, shortest, last, held_back, .. } = self.round;
         let before = self.rate();
         // A round in which there was too little to send says nothing against the line.

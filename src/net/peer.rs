@@ -350,11 +350,8 @@ impl Peer {
         shortest.and_then(|round| Duration::try_from_secs_f64(round).ok()).unwrap_or_default()
     }
 
-    /// The way to the peer for QUIC, which leads through no relay.
-    pub async fn udp_path(&mut self) -> Option<UdpPath> {
-        if self.selected_path().await? == Path::Relay {
-            return None;
-        }
+    /// The way to the peer for QUIC, on a path that leads through no relay.
+    pub async fn udp_path(&self) -> Option<UdpPath> {
         let pair = self.selected_pair().await?;
         let peer = SocketAddr::new(pair.remote().address.parse().ok()?, pair.remote().port);
         Some(UdpPath { sharing: self.sharing.clone(), peer })

@@ -490,6 +490,13 @@ impl Carrier {
         self.streams.iter().find(|stream| stream.kind == kind && !stream.closing)
     }
 
+    /// The lanes of TLS and QUIC that carry, that which is preferred first.
+    fn carrying(&self, now: Instant) -> impl Iterator<Item = &Stream> + Clone {
+        let kinds = [(Kind::Tls, self.choice.tls_carries()), (Kind::Quic, self.ice_carries(now))];
+        let kinds = kinds.into_iter().filter(|(_, carries)| *carries);
+        kinds.filter_map(|(kind, _)| self.stream(kind))
+    }
+
     /// Whether there is a lane of this kind on which the peer takes something.
     fn goes(&self, kind: Kind, now: Instant) -> bool {
         self.stream(kind).is_some_and(|stream| stream.load.silent_for(now) <= STUCK)
@@ -591,19 +598,8 @@ impl Carrier {
         if let Some(limit) = self.limit.filter(|limit| now < limit.free) {
             return Err(Wait::Limit(limit.free));
         }
-        let ice_carries = self.ice_carries(now);
-        let kinds = [(Kind::Tls, self.choice.tls_carries()), (Kind::Quic, ice_carries)];
-        let kinds = kinds.into_iter().filter(|(_, carries)| *carries);
-        let streams = kinds.filter_map(|(kind, _)| self.stream(kind));
-        let (round, alone) =
-            (self.round(), streams.clone().count() == 1 && !self.channels_carry(now));
-        if let Some(stream) = streams.clone().find(|stream| stream.admits(round, alone)) {
-            return Ok(Way::Stream(stream.kind));
-        }
-        if !self.channels_carry(now) {
-            let senders: Vec<_> = streams.map(|stream| stream.sender.clone()).collect();
-            let wait = if senders.is_empty() { Wait::Place } else { Wait::Streams(senders) };
-            return Err(wait);
+        if let Some(kind) = self.stream_with_place(now)? {
+            return Ok(Way::Stream(kind));
         }
         if now < self.pace.free || !self.line.admits(length, self.channels_under_way()) {
             return Err(Wait::Place);
@@ -615,6 +611,20 @@ impl Carrier {
         let number = best.map(|channel| channel.number).ok_or(Wait::Place)?;
         let index = self.channels.iter().position(|channel| channel.number == number);
         index.map(Way::Channel).ok_or(Wait::Place)
+    }
+
+    /// The lane of TLS or QUIC that takes a message, if one does; what to wait for when none does and
+    /// data channels do not carry.
+    fn stream_with_place(&self, now: Instant) -> Result<Option<Kind>, Wait> {
+        let streams = self.carrying(now);
+        let channels_carry = self.channels_carry(now);
+        let (round, alone) = (self.round(), streams.clone().count() == 1 && !channels_carry);
+        let free = streams.clone().find(|stream| stream.admits(round, alone));
+        if free.is_some() || channels_carry {
+            return Ok(free.map(|stream| stream.kind));
+        }
+        let senders: Vec<_> = streams.map(|stream| stream.sender.clone()).collect();
+        Err(if senders.is_empty() { Wait::Place } else { Wait::Streams(senders) })
     }
 
     /// Sends the next message.
@@ -704,12 +714,12 @@ impl Carrier {
     }
 
     /// Tells the session how it goes.
-    fn tell(&mut self, now: Instant) {
+    fn tell(&self, now: Instant) {
         // The first is not counted while others take its place.
         let used = self.used().count().min(self.wanted.max(1));
         let channels = if self.channels_carry(now) { used } else { 0 };
-        let tls = self.choice.tls_carries() && self.stream(Kind::Tls).is_some();
-        let quic = self.ice_carries(now) && self.stream(Kind::Quic).is_some();
+        let carries = |kind| self.carrying(now).any(|stream| stream.kind == kind);
+        let (tls, quic) = (carries(Kind::Tls), carries(Kind::Quic));
         let mut figures = self.shared.lock();
         *figures = Figures {
             under_way: self.under_way(),

@@ -99,7 +99,8 @@ pub async fn connect(
             let [control, (first, brings)] = channels;
             let data = [Numbered::new(FIRST_DATA, brings)].into_iter().collect();
             let faster = network.faster_with(&kinds);
-            let udp = peer.udp_path().await.filter(|_| faster.quic);
+            let may_quic = faster.quic && path != Path::Relay;
+            let udp = if may_quic { peer.udp_path().await } else { None };
             let faster = Faster { quic: udp.is_some(), ..faster };
             let mtu = peer.likely_mtu().await;
             let lanes = Lanes::new(role, keys, network, servers, path, mtu);

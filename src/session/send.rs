@@ -278,7 +278,7 @@ impl<'a> Sending<'a> {
                     }
                 }
                 Action::Grant(limit) => {
-                    if self.earlier == 0 && self.feed.as_ref().is_none_or(|feed| feed.sent() == 0) {
+                    if self.sent() == 0 {
                         self.meter = Meter::new(self.offer.bytes, Instant::now());
                     }
                     if let Some(feed) = self.feed() {
@@ -291,6 +291,11 @@ impl<'a> Sending<'a> {
             }
         }
         None
+    }
+
+    /// Payload bytes handed to lanes, on all connections.
+    fn sent(&self) -> u64 {
+        self.earlier + self.feed.as_ref().map_or(0, Feed::sent)
     }
 
     /// The feed of this connection, while there is one.
@@ -457,13 +462,12 @@ impl<'a> Sending<'a> {
         if ended.is_ok() {
             self.tell_progress();
         }
-        let took = self.meter.elapsed(Instant::now());
+        let (sent, took) = (self.sent(), self.meter.elapsed(Instant::now()));
         self.ties.end(ended.as_ref().err().and_then(Failure::reason)).await;
         let outcome = ended
             .map_err(|failure| Error::of(&failure, self.cause.unwrap_or(Error::WordsDiffer)))?;
         if self.offer.is_stream {
-            let feed = self.feed.as_ref().map_or(0, Feed::sent);
-            self.offer.bytes = self.earlier + feed;
+            self.offer.bytes = sent;
         }
         let complete = complete(Role::Sender, self.offer, &outcome, took);
         if outcome.withdrawn.is_empty() && outcome.delivered == 0 && outcome.existing > 0 {

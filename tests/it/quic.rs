@@ -10,13 +10,11 @@ use crate::{
     harness::{Finished, side_by_side},
     lanes::Transfer,
     namespace::{drop_nothing, drop_quic_to, drop_to, reset_to},
-    tls::{LESS_SLOW, RECEIVER, SENDER, SLOW, carried_over},
+    tls::{LESS_SLOW, RECEIVER, SENDER, SLOW, carried_over, was_over},
 };
 
 pub(crate) fn was_over_quic(end: &Finished) -> bool {
-    let events = end.events();
-    let over = events.iter().filter_map(|event| event["over"].as_array());
-    over.flatten().any(|kind| kind == "quic")
+    was_over("quic", end)
 }
 
 #[test]

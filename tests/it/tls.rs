@@ -25,10 +25,15 @@ pub(crate) fn carried_over(sender: &mut Running, kinds: &Value) {
     while sender.event("progress")["over"] != *kinds {}
 }
 
-fn was_over_tls(end: &Finished) -> bool {
+/// Whether a kind of lane carried something.
+pub(crate) fn was_over(kind: &str, end: &Finished) -> bool {
     let events = end.events();
     let over = events.iter().filter_map(|event| event["over"].as_array());
-    over.flatten().any(|kind| kind == "tls")
+    over.flatten().any(|carried| carried == kind)
+}
+
+fn was_over_tls(end: &Finished) -> bool {
+    was_over("tls", end)
 }
 
 /// Whether a machine listens for TCP connections.
