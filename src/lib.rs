@@ -79,6 +79,7 @@
 //! | What happens when the server goes or tampers? | open lanes do not care | [`session::signalling`] |
 //! | How many bytes are on their way? | what the line holds, measured | [`net::flight`] |
 //! | How many lanes are there? | one, more on a long line or one that loses packets, and while that is faster | [`session::growth`], [`session::signs`] |
+//! | What if the peer's socket overflows, as a browser's of 64 KiB? | each data channel has less under way, and there are more | `session::laden`, [`session::growth`] |
 //! | Which kind of lane carries? | TLS over TCP on a short line, or where that is as fast; else QUIC, and data channels until one of them is there | [`session::kinds`] |
 //! | How can QUIC use the socket of the `webrtc` crate? | what arrives is sorted by its first byte, what leaves goes by a second handle | [`net::quic`] |
 //! | What is QUIC's congestion control? | that of data channels: losses count for nothing, queues stay short | [`net::flight`] |

@@ -332,8 +332,14 @@ impl Flight {
                 Phase::Startup { best, flat, step: Step::Wait }
             }
             Phase::Startup { best, .. } if rate >= best + best / 8 && !waits => {
-                let step =
-                    if rate >= best + best * 3 / 8 { self.follows } else { FOLLOWS_A_LITTLE };
+                let follows = rate >= best + best * 3 / 8;
+                let step = if self.may_overflow(line) {
+                    MAY_FOLLOW
+                } else if follows {
+                    self.follows
+                } else {
+                    FOLLOWS_A_LITTLE
+                };
                 Phase::Startup { best: rate, flat: 0, step }
             }
             // What waits while the rate grows that much waits for SCTP's own slow start.
@@ -367,6 +373,11 @@ impl Flight {
             Phase::Emptying => in_time(self.rate(), line * 7 / 8),
         };
         self.window = window.clamp(LEAST.min(self.most), self.most);
+    }
+
+    /// Whether the peer's socket may overflow, which is all the queue that a short line has.
+    fn may_overflow(&self, line: Duration) -> bool {
+        line <= SHORT && self.window < MOST_LIKELY && self.follows == FOLLOWS
     }
 
     fn rate(&self) -> u64 {
@@ -439,20 +450,24 @@ mod tests {
             let end = self.now + Duration::from_secs(seconds);
             self.longest = Duration::ZERO;
             while self.now < end {
-                let packets = (flight.at_once() / PACKET).clamp(8, 64);
-                flight.set_message(packets * PACKET);
-                while flight.admits(packets * PACKET, self.sent - self.delivered) {
-                    (0..packets).for_each(|_| self.send_packet());
-                    flight.sent(self.sent, self.now);
-                }
-                self.now += Duration::from_millis(1) + std::mem::take(&mut self.held);
-                while let Some((sent, _)) = self.under_way.front().filter(|(_, at)| *at <= self.now)
-                {
-                    self.delivered = *sent;
-                    self.under_way.pop_front();
-                }
-                flight.delivered(self.delivered, self.now);
+                self.tick(flight);
             }
+        }
+
+        /// The same for a millisecond.
+        fn tick(&mut self, flight: &mut Flight) {
+            let packets = (flight.at_once() / PACKET).clamp(8, 64);
+            flight.set_message(packets * PACKET);
+            while flight.admits(packets * PACKET, self.sent - self.delivered) {
+                (0..packets).for_each(|_| self.send_packet());
+                flight.sent(self.sent, self.now);
+            }
+            self.now += Duration::from_millis(1) + std::mem::take(&mut self.held);
+            while let Some((sent, _)) = self.under_way.front().filter(|(_, at)| *at <= self.now) {
+                self.delivered = *sent;
+                self.under_way.pop_front();
+            }
+            flight.delivered(self.delivered, self.now);
         }
     }
 
@@ -496,6 +511,19 @@ mod tests {
             // A tenth of what is on the line are headers.
             let waiting = in_time(rate, line.longest) * 11 / 10;
             assert!(waiting <= most, "{rate} B/s, {delay_ms} ms: {waiting} B");
+        }
+    }
+
+    /// A browser's socket holds 64 KiB, which a process that is not woken for a moment leaves in it.
+    #[test]
+    fn on_a_short_line_the_window_grows_step_by_step_until_it_shows_place() {
+        let mut line = Line::new(100_000_000, 2);
+        let mut flight = Flight::new(MOST, line.now);
+        let mut before = flight.window();
+        while before < MOST_LIKELY {
+            line.tick(&mut flight);
+            assert!(flight.window() <= before + before / 8, "{before}, {}", flight.window());
+            before = flight.window();
         }
     }
 

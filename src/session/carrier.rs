@@ -20,7 +20,7 @@ use tokio::{
 use super::{
     growth::{Connections, Growth, Reason, Seen},
     kinds::{Carried, Choice, Kind},
-    laden::{Channel, Stream},
+    laden::{Channel, Fit, Stream},
     lanes::AnySender,
     progress::Over,
     signs::Signs,
@@ -38,9 +38,6 @@ use crate::{
         receiver::WINDOW,
     },
 };
-
-/// The most bytes that a data channel may have under way.
-const MOST_UNDER_WAY: u64 = 2 * 1024 * 1024;
 
 /// How soon it is looked again whether a lane has place: the least that the timer knows.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
@@ -204,6 +201,7 @@ pub struct Carrier {
     /// What was known of the round trip at first, or nothing.
     first_round: Duration,
     signs: Signs,
+    fit: Fit,
     /// Bytes handed to all data channels.
     handed: u64,
     outbox: Outbox,
@@ -286,9 +284,10 @@ impl Carrier {
             channels: vec![Channel::new(FIRST_DATA, first, now)],
             streams: Vec::new(),
             choice: Choice::new(faster, now),
-            line: Flight::new(MOST_UNDER_WAY, now),
+            line: Flight::new(Fit::MOST, now),
             first_round: round,
             signs: Signs::new(now),
+            fit: Fit::new(now),
             handed: 0,
             outbox: Outbox::default(),
             waiting: Vec::new().into_iter(),
@@ -342,7 +341,7 @@ impl Carrier {
                 None => Wait::Messages,
             };
             let since = Instant::now();
-            if matches!(wait, Wait::Messages | Wait::Credit) {
+            if matches!(wait, Wait::Messages | Wait::Credit) || self.round() <= SHORT {
                 self.doubt(since);
             }
             self.close_silent(since);
@@ -387,6 +386,7 @@ impl Carrier {
         match change {
             Change::Open(number, AnySender::DataChannel(sender)) => {
                 self.outbox.open(number);
+                self.outbox.open(FIRST_DATA);
                 self.channels.push(Channel::new(number, sender, now));
                 if self.channels.len() > 2 {
                     self.line.look_for_more();
@@ -437,6 +437,10 @@ impl Carrier {
         let now = Instant::now();
         self.line.delivered(self.channels_delivered(), now);
         self.signs.see(repaired, held_back, self.channels_under_way(), now);
+        if self.round() <= SHORT {
+            let channels = self.used().count().max(1) as u64;
+            self.fit.see(repaired, self.line.window() / channels, now);
+        }
         self.repaired += repaired;
         self.streams.iter_mut().for_each(|stream| stream.look(now));
         self.choose(now);
@@ -559,7 +563,7 @@ impl Carrier {
             return;
         }
         let channels = self.used().count();
-        self.line.set_most(MOST_UNDER_WAY * channels as u64);
+        self.line.set_most(self.fit.most() * channels as u64);
         let seen = Seen {
             delivered: self.delivered(),
             ready: self.ready,
@@ -672,12 +676,11 @@ impl Carrier {
         self.limit.iter_mut().for_each(|limit| limit.passed(length, now));
     }
 
-    /// There is nothing new that could be sent: what a lane has not delivered for a while goes over
-    /// another one. A lane that never does is closed.
+    /// What a lane has not delivered for a while goes over another one: when there is nothing new that
+    /// could be sent, and on a short line at once, where that is long.
     fn doubt(&mut self, now: Instant) {
         let others = self.channels.len() > 2 || !self.streams.is_empty();
-        let first = usize::from(self.streams.is_empty());
-        let channels = self.channels.iter().skip(first).filter(|_| others);
+        let channels = self.channels.iter().filter(|_| others);
         let channels = channels.map(|channel| (channel.number, channel.load));
         let streams = self.streams.iter().map(|stream| (stream.number, stream.load));
         let behind = BEHIND + self.round() * 2;

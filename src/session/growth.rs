@@ -107,6 +107,10 @@ impl Seen {
         self.round > SHORT
     }
 
+    fn is_lossy(&self) -> bool {
+        self.reason == Some(Reason::Lossy)
+    }
+
     fn is_enough(&self) -> bool {
         self.helped && self.reason.is_none()
     }
@@ -146,6 +150,11 @@ impl Growth {
             Phase::Start(Some(_)) if seen.is_enough() => self.phase,
             Phase::Start(Some(_)) if seen.ready && seen.is_long() => {
                 self.go_to(if seen.round < FAR { FEW } else { MOST }, now)
+            }
+            // What a short line loses is too much for the peer's socket: several have more place.
+            Phase::Start(Some(start)) if seen.ready && seen.is_lossy() => {
+                self.step = OWN;
+                self.try_step(FEW, per_second(delivered, since(start)), now)
             }
             Phase::Start(Some(start)) => {
                 let worth_it = if since(start) >= SLOW { WORTH_IT / 8 } else { WORTH_IT };
@@ -214,7 +223,7 @@ impl Growth {
     /// So many bytes a second go over these lanes.
     fn measured(&mut self, rate: u64, seen: Seen, now: Instant) -> Phase {
         // On a long line that loses packets fewer lanes are never better for long.
-        let keep = seen.reason == Some(Reason::Lossy) && seen.is_long();
+        let keep = seen.is_lossy() && seen.is_long();
         if let Some((step, before)) = self.before.take()
             && rate < before + before / 8
             && !keep
@@ -290,6 +299,7 @@ mod tests {
     fn a_short_line_has_one_lane_of_its_own_unless_more_help() {
         let rate = |lanes: usize| lanes as u64 * 11_000_000;
         assert_eq!(grown(rate, short, 60).wanted(), 1);
+        assert_eq!(grown(rate, |seen| short(lossy(seen)), 1).wanted(), 4);
         assert_eq!(grown(rate, |seen| short(lossy(seen)), 20).wanted(), 16);
         assert_eq!(grown(|_| 100_000_000, |seen| short(lossy(seen)), 6).wanted(), 1);
     }

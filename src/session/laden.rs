@@ -17,6 +17,11 @@ use crate::net::{
 /// What a new data channel may have under way: SCTP's slow start lets four packets leave.
 const START: u64 = 16 * 1024;
 
+/// What a data channel of a short line may have under way has shrunk for so long until more is tried,
+/// and after a loss for so long until another counts.
+const FIT_GROWS: Duration = Duration::from_secs(3);
+const FIT_SHRINKS: Duration = Duration::from_millis(50);
+
 /// A lane of TLS or QUIC that is not the only one takes no more than it delivers in two round trips
 /// and so long, so that nobody waits for what it has; and at least so many bytes.
 const SOON: Duration = Duration::from_millis(200);
@@ -65,6 +70,45 @@ impl Load {
     pub(super) fn silent_for(&self, now: Instant) -> Duration {
         let waits = self.under_way > 0;
         if waits { now.saturating_duration_since(self.progressed) } else { Duration::ZERO }
+    }
+}
+
+/// How much a data channel may have under way at most, on a short line: there it is the peer's socket
+/// that overflows, and a browser's holds 64 KiB. Each data channel has one of its own.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fit {
+    most: u64,
+    changed: Instant,
+}
+
+impl Fit {
+    /// Where nothing is lost.
+    pub(super) const MOST: u64 = 2 * 1024 * 1024;
+
+    /// What every socket takes.
+    const LEAST: u64 = 48 * 1024;
+
+    pub(super) fn new(now: Instant) -> Self {
+        Self { most: Self::MOST, changed: now }
+    }
+
+    /// Bytes.
+    pub(super) fn most(&self) -> u64 {
+        self.most
+    }
+
+    /// So many packets were sent again since the last time, while each data channel had so much under
+    /// way.
+    pub(super) fn see(&mut self, again: u64, under_way: u64, now: Instant) {
+        let since = now.saturating_duration_since(self.changed);
+        let (most, waits) = if again > 0 {
+            ((self.most.min(under_way) / 4 * 3).max(Self::LEAST), FIT_SHRINKS)
+        } else {
+            ((self.most + self.most / 8).min(Self::MOST), FIT_GROWS)
+        };
+        if since >= waits {
+            (self.most, self.changed) = (most, now);
+        }
     }
 }
 
@@ -167,5 +211,48 @@ impl Stream {
             self.rate = per_second(delivered - before, took).max(self.rate / 4 * 3);
             self.mark = (delivered, now);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_lost_makes_a_channel_fit_the_peers_socket() {
+        let mut now = Instant::now();
+        let mut fit = Fit::new(now);
+        let lose = |fit: &mut Fit, now: &mut Instant, under_way: u64| {
+            *now += FIT_SHRINKS;
+            fit.see(3, under_way, *now);
+            fit.most()
+        };
+        assert_eq!(lose(&mut fit, &mut now, 100_000), 75_000);
+        // The same loss, of which more is heard.
+        fit.see(5, 75_000, now + FIT_SHRINKS / 2);
+        assert_eq!(fit.most(), 75_000);
+        assert_eq!(lose(&mut fit, &mut now, 75_000), 56_250);
+        for _ in 0..4 {
+            assert_eq!(lose(&mut fit, &mut now, 1_000), Fit::LEAST);
+        }
+    }
+
+    #[test]
+    fn where_nothing_is_lost_any_more_it_grows_again() {
+        let mut now = Instant::now() + FIT_SHRINKS;
+        let mut fit = Fit::new(now);
+        now += FIT_SHRINKS;
+        fit.see(1, 64 * 1024, now);
+        let before = fit.most();
+        fit.see(0, before, now + FIT_GROWS / 2);
+        assert_eq!(fit.most(), before);
+        now += FIT_GROWS;
+        fit.see(0, before, now);
+        assert_eq!(fit.most(), before + before / 8);
+        for _ in 0..60 {
+            now += FIT_GROWS;
+            fit.see(0, before, now);
+        }
+        assert_eq!(fit.most(), Fit::MOST);
     }
 }

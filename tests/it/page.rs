@@ -206,6 +206,22 @@ fn a_page_saves_a_large_file_where_it_is_told_to() {
     tab.is_sound();
 }
 
+/// Where one lane is not enough a sender opens more, with a page as well.
+#[test]
+fn a_page_takes_further_lanes() {
+    let Some((mut browser, scene, server)) = setting() else { return };
+    let path = scene.file("many lanes", 100_000_003);
+    let mut sender = scene.send(&server, &path).arg("--connections=4").start();
+    let mut tab = browser.open("receiver", &link(&server, &sender.code()));
+    tab.claims();
+    tab.call("download", json!("#accept-1"));
+    while sender.event("progress")["lanes"] != 4 {}
+    tab.reaches("done");
+    assert_eq!(tab.call("downloaded", Value::Null)["sha256"], hex(sha256(&path)));
+    sender.ended().expect(0);
+    tab.is_sound();
+}
+
 /// A folder with files in folders, one of which is empty.
 fn folder(scene: &Scene, files: usize) -> BTreeMap<String, String> {
     let root = scene.sender().join("photos");

@@ -12,7 +12,7 @@
  * @import { Frame } from "./proto/frame.js"
  * @import { Role } from "./proto/keys.js"
  * @import { Reason } from "./proto/reason.js"
- * @import { Path } from "./net/peer.js"
+ * @import { Path } from "./net/connection.js"
  * @import { Paired } from "./net/pairing.js"
  *
  * @typedef {object} Events

@@ -39,7 +39,10 @@ class Memory {
   async write(at, position, content) {
     assert(!this.finished.has(at) && !this.isClosed);
     this.files[at].set(content, position);
-    this.held?.push({ file: at, chunk: position / CHUNK, length: content.length, content });
+    for (let start = 0; start < content.length; start += CHUNK) {
+      const part = content.subarray(start, start + CHUNK);
+      this.held?.push({ file: at, chunk: (position + start) / CHUNK, length: part.length, content: part });
+    }
   }
 
   async finish(at) {

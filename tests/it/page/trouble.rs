@@ -65,18 +65,19 @@ fn a_page_and_an_end_that_will_only_be_relayed_are_relayed() {
         return say("skipped, there is no network but loopback");
     };
     let (scene, server) = (Scene::new(), Server::start_at(&format!("{address}:0")));
-    let path = scene.file("a.bin", 3_000_003);
+    let path = scene.file("a.bin", 20_000_003);
     let relayed = |start: crate::harness::Start| start.arg("--transport").arg("relay").start();
 
-    let mut sender = relayed(scene.send(&server, &path));
+    let mut sender = relayed(scene.send(&server, &path).arg("--connections=3"));
     let mut tab = browser.open("receiver", &link(&server, &sender.code()));
     tab.claims();
     tab.click("#accept");
+    while sender.event("progress")["lanes"] != 3 {}
     tab.reaches("done");
     tab.call("download", json!("#save"));
     assert_eq!(tab.call("downloaded", Value::Null)["sha256"], hex(sha256(&path)));
-    assert_eq!(sender.event("connected")["path"], "relay");
-    sender.ended().expect(0);
+    let finished = sender.ended().expect(0);
+    assert_eq!(finished.event("connected")["path"], "relay");
     tab.is_sound();
 
     let mut tab = browser.open("sender", &format!("http://{}/", server.address()));

@@ -10,7 +10,7 @@
  * @import { Entry } from "./manifest.js"
  *
  * @typedef {object} Store where verified bytes go
- * @property {(file: number, position: number, bytes: Bytes) => Promise<void>} write in any order of files, each from its start on
+ * @property {(file: number, position: number, bytes: Bytes) => Promise<void>} write whole chunks, in any order of files, each from its start on
  * @property {(file: number) => Promise<void>} finish everything of a file is written: make it safe
  * @property {(file: number) => Promise<void>} discard a file will not come
  * @property {() => Promise<void>} close everything is finished
@@ -43,7 +43,25 @@ const BATCH = 1000;
 /** @param {string} what */
 const violation = (what) => new Refused("protocol", what);
 
+/** A store is quicker with fewer and larger pieces. */
+const MOST_AT_ONCE = 2 * 1024 * 1024;
+
 /** One chunk on its way. @typedef {{ parts: Bytes[], filled: number }} Arriving */
+
+/**
+ * A chunk that is whole, and not written.
+ *
+ * @typedef {object} Unwritten
+ * @property {number} file
+ * @property {Incoming} incoming
+ * @property {number} chunk
+ * @property {number} position
+ * @property {Bytes} bytes
+ * @property {Bytes} hash that it must have
+ * @property {Promise<Bytes>} hashed that it has
+ * @property {number} records that brought it
+ * @property {number} connection
+ */
 
 /** A file of which something has come. */
 class Incoming {
@@ -101,6 +119,8 @@ export class Receiver {
     this.endFirst = false;
     this.isOver = false;
     this.isFailed = false;
+    /** @type {Unwritten[]} */
+    this.unwritten = [];
     /** What the store does, one after the other. */
     this.order = Promise.resolve();
     /** How much may wait for the store before it counts against credit: two of the largest chunks. */
@@ -354,20 +374,44 @@ export class Receiver {
    * @param {number} file @param {Incoming} incoming @param {number} chunk @param {Arriving} arriving @param {Bytes} hash
    */
   #keep(file, incoming, chunk, { parts, filled }, hash) {
-    const whole = parts.length === 1 ? parts[0] : concat(parts);
-    const [count, position] = [parts.length, incoming.chunking.start(chunk)];
-    const { connection } = this;
-    const hashed = hashChunk(whole);
-    this.#inOrder(async () => {
+    const bytes = parts.length === 1 ? parts[0] : concat(parts);
+    const [records, position] = [parts.length, incoming.chunking.start(chunk)];
+    const hashed = hashChunk(bytes);
+    this.unwritten.push({ file, incoming, chunk, position, bytes, hash, hashed, records, connection: this.connection });
+    this.#inOrder(() => this.#write(this.#nextToWrite()));
+  }
+
+  /** The chunk that waits longest, if it did not go with one before it, and those that follow it in its file. */
+  #nextToWrite() {
+    const run = this.unwritten.splice(0, 1);
+    let length = run[0]?.bytes.length;
+    for (let next; (next = this.unwritten[0]); length += next.bytes.length) {
+      const [first] = run;
+      const follows = next.file === first.file && next.position === first.position + length;
+      if (!follows || length + next.bytes.length > MOST_AT_ONCE) break;
+      run.push(next);
+      this.unwritten.shift();
+    }
+    return run;
+  }
+
+  /** @param {Unwritten[]} run */
+  async #write(run) {
+    for (const { hash, hashed } of run) {
       if (!equal(await hashed, hash)) throw new Refused("verification", "what arrived is not what was sent");
-      if (this.stages[file] === "told") await this.store?.write(file, position, whole);
+    }
+    const [first] = run;
+    if (first && this.stages[first.file] === "told") {
+      await this.store?.write(first.file, first.position, run.length === 1 ? first.bytes : concat(run.map(({ bytes }) => bytes)));
+    }
+    for (const { file, incoming, chunk, bytes, hash, records, connection } of run) {
       const isLate = connection !== this.connection;
-      this.held -= isLate ? 0 : filled;
-      this.earlier -= isLate ? filled : 0;
-      this.records -= isLate ? 0 : count;
+      this.held -= isLate ? 0 : bytes.length;
+      this.earlier -= isLate ? bytes.length : 0;
+      this.records -= isLate ? 0 : records;
       this.#grant();
-      this.#verified(file, incoming, chunk, hash, filled);
-    });
+      this.#verified(file, incoming, chunk, hash, bytes.length);
+    }
   }
 
   /** A sender keeps what it has read of a stream until it hears that it is here. @param {number} file @param {Incoming} incoming */

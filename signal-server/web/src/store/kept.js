@@ -163,9 +163,12 @@ export class Kept {
 
   /** @param {number} file @param {number} position @param {Bytes} bytes */
   async write(file, position, bytes) {
-    const chunk = position / chunkingOf(this.entries[file]).chunkSize;
-    const kept = this.log?.append(file, chunk, bytes).catch(() => this.forget());
-    await Promise.all([this.inner?.write(file, position, bytes), kept]);
+    const { chunkSize } = chunkingOf(this.entries[file]);
+    const kept = [];
+    for (let at = 0; at < bytes.length; at += chunkSize) {
+      kept.push(this.log?.append(file, (position + at) / chunkSize, bytes.subarray(at, at + chunkSize)));
+    }
+    await Promise.all([this.inner?.write(file, position, bytes), Promise.all(kept).catch(() => this.forget())]);
   }
 
   /** @param {number} file */

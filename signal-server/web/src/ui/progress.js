@@ -1,7 +1,7 @@
 /**
  * The screen of a transfer under way, in either direction.
  *
- * @import { Path } from "../net/peer.js"
+ * @import { Path } from "../net/connection.js"
  */
 
 import { announce, button, byId, heading, make, show } from "./dom.js";

@@ -75,7 +75,7 @@ class Reception {
     };
     /** @type {Progress | undefined} */
     this.progress = undefined;
-    /** @type {import("../net/peer.js").Path | undefined} */
+    /** @type {import("../net/connection.js").Path | undefined} */
     this.path = undefined;
     /** @type {string[] | undefined} */
     this.words = undefined;

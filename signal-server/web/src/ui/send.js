@@ -55,7 +55,7 @@ function send({ entries, files }, goHome) {
   const title = items.length === 1 ? shown(items[0].path[0]) : counted(items.length, "item");
   /** @type {Progress | undefined} */
   let progress;
-  /** @type {import("../net/peer.js").Path | undefined} */
+  /** @type {import("../net/connection.js").Path | undefined} */
   let chosen;
   const stop = () => session.cancel();
   const session = new Sending(serverOf(location), entries, readerOf(files), {
