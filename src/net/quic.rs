@@ -241,7 +241,12 @@ impl AsyncWrite for QuicStream {
 
 #[cfg(test)]
 mod tests {
-    use std::{future::poll_fn, io::IoSliceMut, net::UdpSocket};
+    use std::{
+        future::poll_fn,
+        io::IoSliceMut,
+        net::UdpSocket,
+        sync::atomic::{AtomicU64, Ordering},
+    };
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use webrtc::runtime::{AsyncUdpSocket, RecvMeta, Runtime};
@@ -310,6 +315,35 @@ mod tests {
         let (read, ()) = tokio::join!(ours.stream.read_to_end(&mut arrived), write);
         assert_eq!(read.unwrap(), much.len());
         assert!(arrived == much);
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_stops_reading_makes_nobody_hold_more_than_a_window_at_each_end() {
+        let [ours, theirs] = ends().await;
+        let [fingerprint, at_peer] = [&ours, &theirs].map(QuicEnd::fingerprint);
+        let mut waiting = theirs.listen(fingerprint).unwrap();
+        let written = Arc::new(AtomicU64::new(0));
+        let count = written.clone();
+        tokio::spawn(async move {
+            let mut ours = ours.connect(at_peer).await.unwrap();
+            loop {
+                let bytes = ours.stream.write(&[7; 65_536]).await.unwrap();
+                count.fetch_add(bytes as u64, Ordering::Relaxed);
+            }
+        });
+        let mut theirs = waiting.next().await;
+        let (mut buffer, mut read, window) = (vec![0; 1 << 16], 0, u64::from(WINDOW));
+        for part in 1..=4 {
+            // It is read on only when most of what is taken unread is here.
+            while written.load(Ordering::Relaxed) < read + window * 3 / 4 {
+                tokio::task::yield_now().await;
+            }
+            while read < part * window / 2 {
+                let held = written.load(Ordering::Relaxed) - read;
+                assert!(held <= 2 * window, "{held}");
+                read += theirs.stream.read(&mut buffer).await.unwrap() as u64;
+            }
+        }
     }
 
     #[tokio::test]

@@ -206,6 +206,8 @@ async fn take_hello<S: AsyncRead + AsyncWrite + Unpin>(
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::DuplexStream;
+
     use super::*;
     use crate::proto::pake::tests_support::keys;
 
@@ -255,5 +257,50 @@ mod tests {
         let (sender, receiver, _) = connected().await;
         drop(sender);
         assert!(matches!(answer(receiver, binding, LANE).await, Err(Error::NoPath)));
+    }
+    /// A connection of which this test has both ends.
+    fn piped() -> (Connection<DuplexStream>, Connection<DuplexStream>) {
+        let (near, far) = tokio::io::duplex(4096);
+        let [near, far] = [near, far].map(|stream| Connection { stream, exporter: [3; 32] });
+        (near, far)
+    }
+
+    fn binding() -> Binding {
+        Binding::new(keys(), Fingerprints { sender: [1; 32], receiver: [2; 32] }, 0)
+    }
+
+    /// Connections that come one after the other, and then none.
+    struct Queue(Vec<Connection<DuplexStream>>);
+
+    impl Arrivals for Queue {
+        type Stream = DuplexStream;
+
+        async fn next(&mut self) -> Connection<DuplexStream> {
+            match self.0.pop() {
+                Some(connection) => connection,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_end_that_never_speaks_is_waited_for_no_longer_than_it_may_take() {
+        let (near, _silent) = piped();
+        let start = tokio::time::Instant::now();
+        assert!(matches!(greet(near, &binding(), LANE).await, Err(Error::NoPath)));
+        assert_eq!(start.elapsed(), GREETING);
+    }
+
+    #[tokio::test]
+    async fn connections_that_never_speak_do_not_keep_out_one_that_does() {
+        let (silent, ends): (Vec<_>, Vec<_>) = (1..MOST_GREETINGS).map(|_| piped()).unzip();
+        let (near, far) = piped();
+        // The last is taken first.
+        let arrivals = Queue(std::iter::once(far).chain(ends).collect());
+        let binding = binding();
+        let answered = first_answered(arrivals, &binding, LANE);
+        let (greeted, _) = tokio::join!(greet(near, &binding, LANE), answered);
+        assert!(greeted.is_ok());
+        drop(silent);
     }
 }
