@@ -326,8 +326,9 @@ mod tests {
         let count = written.clone();
         tokio::spawn(async move {
             let mut ours = ours.connect(at_peer).await.unwrap();
+            let much = vec![7; 65_536];
             loop {
-                let bytes = ours.stream.write(&[7; 65_536]).await.unwrap();
+                let bytes = ours.stream.write(&much).await.unwrap();
                 count.fetch_add(bytes as u64, Ordering::Relaxed);
             }
         });
