@@ -12,8 +12,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The window at first, and the least.
-const LEAST: u64 = 48 * 1024;
+/// The window at first, and the least, in bytes: every socket takes so much.
+pub const LEAST: u64 = 48 * 1024;
 
 /// Once a round trip is known the window is what a line of so many bytes a second would hold, up to
 /// so many bytes; SCTP's own slow start leads up to it.

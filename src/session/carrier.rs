@@ -384,24 +384,28 @@ impl Carrier {
     fn change(&mut self, change: Change) {
         let now = Instant::now();
         match change {
-            Change::Open(number, AnySender::DataChannel(sender)) => {
-                self.outbox.open(number);
-                self.outbox.open(FIRST_DATA);
+            Change::Open(number, sender) => self.open(number, sender, now),
+            Change::Gone(number) => self.gone(number, now),
+        }
+    }
+
+    fn open(&mut self, number: u32, sender: AnySender, now: Instant) {
+        self.outbox.open(number);
+        // From now on what the first lane holds back can go over another.
+        self.outbox.open(FIRST_DATA);
+        match sender {
+            AnySender::DataChannel(sender) => {
                 self.channels.push(Channel::new(number, sender, now));
                 if self.channels.len() > 2 {
                     self.line.look_for_more();
                 }
             }
-            Change::Open(number, AnySender::Stream(kind, sender)) => {
+            AnySender::Stream(kind, sender) => {
                 let carried = self.channels_carry(now);
-                self.outbox.open(number);
-                // From now on what the first lane holds back can go over another.
-                self.outbox.open(FIRST_DATA);
                 self.streams.push(Stream::new(number, kind, sender, now));
                 self.choice.opened(kind, self.round(), now);
                 self.replace_channels(carried, now);
             }
-            Change::Gone(number) => self.gone(number, now),
         }
     }
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::kinds::Kind;
 use crate::net::{
-    flight::per_second,
+    flight::{LEAST, per_second},
     lane::{Closed, LaneSender},
     stream::StreamSender,
 };
@@ -85,9 +85,6 @@ impl Fit {
     /// Where nothing is lost.
     pub(super) const MOST: u64 = 2 * 1024 * 1024;
 
-    /// What every socket takes.
-    const LEAST: u64 = 48 * 1024;
-
     pub(super) fn new(now: Instant) -> Self {
         Self { most: Self::MOST, changed: now }
     }
@@ -102,7 +99,7 @@ impl Fit {
     pub(super) fn see(&mut self, again: u64, under_way: u64, now: Instant) {
         let since = now.saturating_duration_since(self.changed);
         let (most, waits) = if again > 0 {
-            ((self.most.min(under_way) / 4 * 3).max(Self::LEAST), FIT_SHRINKS)
+            ((self.most.min(under_way) / 4 * 3).max(LEAST), FIT_SHRINKS)
         } else {
             ((self.most + self.most / 8).min(Self::MOST), FIT_GROWS)
         };
@@ -233,7 +230,7 @@ mod tests {
         assert_eq!(fit.most(), 75_000);
         assert_eq!(lose(&mut fit, &mut now, 75_000), 56_250);
         for _ in 0..4 {
-            assert_eq!(lose(&mut fit, &mut now, 1_000), Fit::LEAST);
+            assert_eq!(lose(&mut fit, &mut now, 1_000), LEAST);
         }
     }
 

@@ -258,6 +258,7 @@ mod tests {
         drop(sender);
         assert!(matches!(answer(receiver, binding, LANE).await, Err(Error::NoPath)));
     }
+
     /// A connection of which this test has both ends.
     fn piped() -> (Connection<DuplexStream>, Connection<DuplexStream>) {
         let (near, far) = tokio::io::duplex(4096);

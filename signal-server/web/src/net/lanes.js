@@ -1,6 +1,6 @@
 /**
- * Further lanes, which a sender opens where they make it faster: each a PeerConnection of its own that the ends describe
- * to each other over the control channel. PROTOCOL.md, "Further lanes".
+ * Further lanes, which a sender opens where they make it faster: each a PeerConnection of its own that
+ * the ends describe to each other over the control channel. PROTOCOL.md, "Further lanes".
  *
  * @import { Bytes } from "../proto/bytes.js"
  * @import { Keys } from "../proto/keys.js"

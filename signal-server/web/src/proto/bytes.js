@@ -25,6 +25,9 @@ export function concat(parts) {
   return whole;
 }
 
+/** The same of parts that nobody changes: one alone is not copied. @param {Bytes[]} parts */
+export const joined = (parts) => (parts.length === 1 ? parts[0] : concat(parts));
+
 /** @param {Bytes} bytes */
 export const hex = (bytes) => Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 

@@ -25,7 +25,7 @@
  * @property {(error: unknown) => void} onFailed this end cannot go on
  */
 
-import { concat, equal } from "./bytes.js";
+import { equal, joined } from "./bytes.js";
 import { Claims } from "./claims.js";
 import { hashChunk, tree } from "./digest.js";
 import { TO_THE_END } from "./frame.js";
@@ -374,7 +374,7 @@ export class Receiver {
    * @param {number} file @param {Incoming} incoming @param {number} chunk @param {Arriving} arriving @param {Bytes} hash
    */
   #keep(file, incoming, chunk, { parts, filled }, hash) {
-    const bytes = parts.length === 1 ? parts[0] : concat(parts);
+    const bytes = joined(parts);
     const [records, position] = [parts.length, incoming.chunking.start(chunk)];
     const hashed = hashChunk(bytes);
     this.unwritten.push({ file, incoming, chunk, position, bytes, hash, hashed, records, connection: this.connection });
@@ -402,7 +402,7 @@ export class Receiver {
     }
     const [first] = run;
     if (first && this.stages[first.file] === "told") {
-      await this.store?.write(first.file, first.position, run.length === 1 ? first.bytes : concat(run.map(({ bytes }) => bytes)));
+      await this.store?.write(first.file, first.position, joined(run.map(({ bytes }) => bytes)));
     }
     for (const { file, incoming, chunk, bytes, hash, records, connection } of run) {
       const isLate = connection !== this.connection;
