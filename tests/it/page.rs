@@ -499,18 +499,23 @@ fn a_wrong_guess_at_a_pages_code_brings_another_code() {
 fn a_lost_path_is_found_again_and_the_transfer_goes_on() {
     let Some((mut browser, scene, server)) = setting() else { return };
     let path = scene.file("large.bin", 60_000_000);
-    let mut sender = scene.send(&server, &path).start();
-    let mut tab = browser.open("receiver", &link(&server, &sender.code()));
-    tab.claims();
-    tab.call("download", json!("#accept-1"));
-    sender.under_way();
-    tab.call("evaluate", json!("cutThePath()"));
-    tab.shoot("receive-3-reconnecting");
-    sender.event("connecting");
-    tab.reaches("done");
-    assert_eq!(tab.call("downloaded", Value::Null)["sha256"], hex(sha256(&path)));
-    sender.ended().expect(0);
-    tab.is_sound();
+    for lanes in [1, 4] {
+        let connections = format!("--connections={lanes}");
+        let sender = scene.send(&server, &path).arg(&connections).arg("--bwlimit=20M");
+        let mut sender = sender.start();
+        let mut tab = browser.open("receiver", &link(&server, &sender.code()));
+        tab.claims();
+        tab.call("download", json!("#accept-1"));
+        while sender.event("progress")["lanes"] != lanes {}
+        tab.call("evaluate", json!("cutThePath()"));
+        tab.shoot("receive-3-reconnecting");
+        sender.event("connecting");
+        tab.reaches("done");
+        assert_eq!(tab.call("downloaded", Value::Null)["sha256"], hex(sha256(&path)));
+        sender.ended().expect(0);
+        tab.is_sound();
+        tab.call("close", Value::Null);
+    }
 }
 
 #[test]

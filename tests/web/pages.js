@@ -84,11 +84,12 @@ function rememberConnections() {
       return channel;
     }
   };
-  /** The other end sees it as it is. */
+  /** All lanes go with it. The other end sees it as it is. */
   window.cutThePath = () => {
-    const connection = made.at(-1);
-    connection.close();
-    for (const channel of connection.channels) channel.dispatchEvent(new Event("close"));
+    for (const connection of made) {
+      connection.close();
+      for (const channel of connection.channels) channel.dispatchEvent(new Event("close"));
+    }
   };
 }
 
