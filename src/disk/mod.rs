@@ -2,15 +2,18 @@
 //! runs it on threads of its own.
 //!
 //! * [`tree`]: the files and folders that are sent, walked while they are
-//! * [`source`]: their chunks, and whether they changed meanwhile; also texts and streams
+//! * [`source`]: their chunks, and whether they changed meanwhile; also texts and streams; `draft`:
+//!   the message that they are read into
 //! * [`sink`]: where files land and how they get their names; `pipe`: the same for one stream
 //! * [`staging`], [`journal`], `registry`: what is there before that, and after an interruption
-//! * [`writer`]: the thread that writes and hashes what arrives; `writeback`: the one that flushes
-//!   early
+//! * [`writer`]: the thread that writes and hashes what arrives; `gather`: what it writes together;
+//!   `writeback`: the thread that flushes early
 //! * [`alone`]: what disk and hash do when nothing else is done
 //! * `platform`: what each system does in its own way
 
 pub mod alone;
+mod draft;
+mod gather;
 pub mod journal;
 mod pipe;
 mod platform;

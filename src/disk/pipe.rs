@@ -30,12 +30,12 @@ impl Pipe {
     }
 
     /// Holds a part until its chunk is right.
-    pub(super) fn write(&mut self, part: &Part) {
+    pub(super) fn write(&mut self, part: Part) {
         let chunk = self.chunks.entry(part.chunk).or_default();
         if part.offset == 0 {
             chunk.clear();
         }
-        chunk.push(part.bytes.clone());
+        chunk.push(part.bytes);
     }
 
     /// A chunk is right; hands on what is next. Gives the number of bytes and of parts that this

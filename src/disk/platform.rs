@@ -5,7 +5,7 @@
 
 use std::{
     fs::{File, Metadata},
-    io,
+    io::{self, IoSlice},
     path::Path,
     time::SystemTime,
 };
@@ -90,6 +90,41 @@ pub(super) fn write_at(mut file: &File, bytes: &[u8], position: u64) -> io::Resu
     use io::{Seek, Write};
     file.seek(io::SeekFrom::Start(position))?;
     file.write_all(bytes)
+}
+
+/// Writes all bytes, which follow each other, at a position.
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+pub(super) fn write_all_at(
+    file: &File,
+    mut slices: &mut [IoSlice<'_>],
+    mut position: u64,
+) -> io::Result<()> {
+    while !slices.is_empty() {
+        match rustix::io::pwritev(file, slices, position) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                IoSlice::advance_slices(&mut slices, written);
+                position += written as u64;
+            }
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Writes all bytes, which follow each other, at a position.
+#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+pub(super) fn write_all_at(
+    file: &File,
+    slices: &mut [IoSlice<'_>],
+    mut position: u64,
+) -> io::Result<()> {
+    for slice in slices {
+        write_at(file, slice, position)?;
+        position += slice.len() as u64;
+    }
+    Ok(())
 }
 
 /// Opens a file beneath a folder for reading, without following a symbolic link in any part of

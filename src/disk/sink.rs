@@ -17,12 +17,12 @@ use std::{
 use cap_std::{ambient_authority, fs::Dir};
 use sha2::{Digest, Sha256};
 
-use super::{journal::Session, platform, staging::Staging, writeback::WriteBack};
+use super::{gather::Run, journal::Session, platform, staging::Staging, writeback::WriteBack};
 use crate::proto::{
     digest::{Hash, tree},
     frame::Reason,
     manifest::{Entry, FileId, Kind, Modified},
-    receiver::{Conflict, Found, Origin, Part},
+    receiver::{Conflict, Found, Origin},
 };
 
 /// Free space that is left alone, in bytes.
@@ -387,21 +387,21 @@ impl Sink {
         if exists { Ok(()) } else { self.staging(&item)?.make_folder(entry.path.as_str()) }
     }
 
-    /// Writes a part of a chunk.
+    /// Writes parts that follow each other.
     ///
     /// # Errors
     /// [`SinkError::Write`], for example when the disk is full.
-    pub fn write(&mut self, part: &Part) -> Result<(), SinkError> {
-        let Some(entry) = self.entry(part.file) else { return Ok(()) };
-        self.write_at(part, &entry).map_err(self.failed(&entry))
+    pub(super) fn write(&mut self, run: &Run) -> Result<(), SinkError> {
+        let Some(entry) = self.entry(run.file) else { return Ok(()) };
+        self.write_at(run, &entry).map_err(self.failed(&entry))
     }
 
-    fn write_at(&mut self, part: &Part, entry: &Entry) -> io::Result<()> {
-        self.open_part(part.file, entry)?;
-        let file = self.handles.get(&part.file).ok_or(io::ErrorKind::NotFound)?;
+    fn write_at(&mut self, run: &Run, entry: &Entry) -> io::Result<()> {
+        self.open_part(run.file, entry)?;
+        let file = self.handles.get(&run.file).ok_or(io::ErrorKind::NotFound)?;
         platform::step("write")?;
-        platform::write_at(file, &part.bytes, part.position)?;
-        self.write_back.wrote(file, part.bytes.len() as u64);
+        platform::write_all_at(file, &mut run.slices(), run.position)?;
+        self.write_back.wrote(file, run.length);
         Ok(())
     }
 

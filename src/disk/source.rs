@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Spent,
+    draft::Draft,
     platform::{self, Stamp},
     tree::{Found, Selection, Tree},
 };
@@ -358,7 +359,7 @@ pub struct Frames<'a> {
     longest: usize,
     /// The number of the next one.
     number: u64,
-    message: BytesMut,
+    message: Draft,
     payload: usize,
     hashes: Vec<ChunkHash>,
     /// Bytes of chunks whose hashes are not told yet.
@@ -381,7 +382,7 @@ impl<'a> Frames<'a> {
             give: Box::new(give),
             longest: longest.clamp(SHORTEST, MAX_MESSAGE),
             number: 0,
-            message: BytesMut::new(),
+            message: Draft::default(),
             payload: 0,
             hashes: Vec::new(),
             untold: 0,
@@ -416,10 +417,8 @@ impl<'a> Frames<'a> {
             let part = self.room(length - offset);
             let begin = self.message.len();
             let place = u32::try_from(offset).unwrap_or(u32::MAX);
-            self.message.extend_from_slice(&record_header(file, chunk, place, part));
-            let payload = self.message.len();
-            self.message.resize(payload + part, 0);
-            let bytes = self.message.get_mut(payload..).unwrap_or_default();
+            self.message.put(&record_header(file, chunk, place, part));
+            let bytes = self.message.extend(part);
             let started = Instant::now();
             if let Err(error) = read(offset, bytes) {
                 self.message.truncate(begin);
@@ -441,9 +440,9 @@ impl<'a> Frames<'a> {
         let left = self.longest.saturating_sub(self.message.len() + RECORD_HEADER);
         if self.message.is_empty() || left < rest.min(SMALLEST_PART) {
             self.end_message();
-            self.message.reserve(self.longest.min(HEADER + RECORD_HEADER + rest));
-            self.message.extend_from_slice(&self.number.to_be_bytes());
-            self.message.extend_from_slice(&DATA_TYPE);
+            self.message.expect(self.longest.min(HEADER + RECORD_HEADER + rest));
+            self.message.put(&self.number.to_be_bytes());
+            self.message.put(&DATA_TYPE);
         }
         rest.min(self.longest - self.message.len() - RECORD_HEADER)
     }
@@ -463,8 +462,8 @@ impl<'a> Frames<'a> {
         self.untold = 0;
         if !self.hashes.is_empty() {
             let hashes = Frame::Hashes(std::mem::take(&mut self.hashes)).to_wire();
-            self.message.extend_from_slice(&self.number.to_be_bytes());
-            self.message.extend_from_slice(&hashes);
+            self.message.put(&self.number.to_be_bytes());
+            self.message.put(&hashes);
             self.end_message();
         }
     }
@@ -472,7 +471,7 @@ impl<'a> Frames<'a> {
     fn end_message(&mut self) {
         if !self.message.is_empty() {
             let payload = std::mem::take(&mut self.payload) as u64;
-            let bytes = self.message.split().freeze();
+            let bytes = self.message.finish();
             let message = Message { number: self.number, bytes, payload };
             self.number += 1;
             match (self.give)(message) {

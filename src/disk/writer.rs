@@ -9,7 +9,7 @@ use std::{
     path::PathBuf,
     sync::{Arc, mpsc},
     thread::{self, JoinHandle},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use sha2::{Digest, Sha256};
@@ -17,6 +17,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::{
     Spent,
+    gather::Run,
     journal::Session,
     pipe::Pipe,
     platform,
@@ -34,6 +35,9 @@ const HASH_STEP: usize = 256 * 1024;
 
 /// Parts that were stored are told of together: each time somebody has to be woken.
 const TOLD_TOGETHER: u32 = 4;
+
+/// So long it is waited for what follows a part, before the part is written alone.
+const GATHER: Duration = Duration::from_millis(2);
 
 /// Where everything goes.
 pub enum Target {
@@ -114,9 +118,16 @@ impl Writer {
         let (commands, queue) = mpsc::channel();
         let hasher = Hasher::start(reports.clone());
         let spent = Arc::new(Spent::default());
-        let (target, hashers) = (None, HashMap::new());
-        let stored = (0, 0);
-        let work = Work { target, hashers, hasher, spent: spent.clone(), stored, reports };
+        let work = Work {
+            target: None,
+            hashers: HashMap::new(),
+            hasher,
+            spent: spent.clone(),
+            run: None,
+            stored: (0, 0),
+            failed: false,
+            reports,
+        };
         let thread =
             thread::Builder::new().name("writer".to_owned()).spawn(move || work.run(&queue));
         Self { commands, spent, thread: thread.expect("the system has a thread to give") }
@@ -157,45 +168,64 @@ struct Work {
     hashers: HashMap<(FileId, u32), Sha256>,
     hasher: Hasher,
     spent: Arc<Spent>,
+    /// What is to be written together.
+    run: Option<Run>,
     /// Bytes and parts that were stored, and are not told yet.
     stored: (u64, u32),
+    failed: bool,
     reports: UnboundedSender<Report>,
 }
 
 impl Work {
     fn run(mut self, queue: &mpsc::Receiver<Order>) {
         let mut keep = true;
-        let mut failed = false;
         while let Ok(order) = self.next(queue) {
             match order {
                 Order::End(wish) => {
                     keep = wish;
                     break;
                 }
-                Order::Do(_) if failed => {}
-                Order::Do(command) => {
-                    if let Err(error) = self.carry_out(command) {
-                        failed = true;
-                        self.tell(Report::Failed(error));
-                    }
-                }
+                Order::Do(command) => self.attempt(|work| work.carry_out(command)),
             }
         }
+        self.attempt(Self::write_run);
         if let Some(Open::Folder(sink)) = self.target {
             sink.close(keep);
         }
     }
 
-    /// The next order. Before it is waited for, it is told what was stored.
+    /// The next order. Before it is waited for, what there is is written, and told.
     fn next(&mut self, queue: &mpsc::Receiver<Order>) -> Result<Order, mpsc::RecvError> {
         if let Ok(order) = queue.try_recv() {
             return Ok(order);
+        }
+        if self.run.is_some() {
+            if let Ok(order) = queue.recv_timeout(GATHER) {
+                return Ok(order);
+            }
+            self.attempt(Self::write_run);
         }
         self.tell_stored();
         queue.recv()
     }
 
+    /// Does something, unless something has failed already.
+    fn attempt(&mut self, work: impl FnOnce(&mut Self) -> Result<(), SinkError>) {
+        if self.failed {
+            return;
+        }
+        if let Err(error) = work(self) {
+            self.failed = true;
+            self.tell(Report::Failed(error));
+        }
+    }
+
     fn carry_out(&mut self, command: Command) -> Result<(), SinkError> {
+        if let Command::Write(part) = command {
+            self.hash(&part);
+            return self.write(part);
+        }
+        self.write_run()?;
         match command {
             Command::Open(target, items) => return self.open(target, &items),
             Command::Check(file, chunk) => {
@@ -203,10 +233,6 @@ impl Work {
                 let hash = Hash(hasher.finalize().into());
                 self.done(Input::ChunkStored(ChunkHash { file, chunk, hash }));
                 return Ok(());
-            }
-            Command::Write(part) => {
-                self.hash(&part);
-                return self.write(&part);
             }
             _ => {}
         }
@@ -242,21 +268,46 @@ impl Work {
         self.spent.with_hashing(started);
     }
 
-    fn write(&mut self, part: &Part) -> Result<(), SinkError> {
-        let started = Instant::now();
+    fn write(&mut self, part: Part) -> Result<(), SinkError> {
         match &mut self.target {
-            Some(Open::Folder(sink)) => {
-                sink.write(part)?;
-                self.stored.0 += part.bytes.len() as u64;
-                self.stored.1 += 1;
-                if self.stored.1 == TOLD_TOGETHER {
-                    self.tell_stored();
-                }
+            Some(Open::Folder(_)) => self.gather(part),
+            Some(Open::Pipe(pipe)) => {
+                pipe.write(part);
+                Ok(())
             }
-            Some(Open::Pipe(pipe)) => pipe.write(part),
-            None => {}
+            None => Ok(()),
         }
+    }
+
+    fn gather(&mut self, part: Part) -> Result<(), SinkError> {
+        let apart = match &mut self.run {
+            Some(run) => run.add(part).err(),
+            None => Some(part),
+        };
+        if let Some(part) = apart {
+            self.write_run()?;
+            self.run = Some(Run::new(part));
+        }
+        let pieces = self.run.as_mut().and_then(Run::cut);
+        pieces.map_or(Ok(()), |pieces| self.store(&pieces))
+    }
+
+    /// Writes what was gathered.
+    fn write_run(&mut self) -> Result<(), SinkError> {
+        let run = self.run.take().filter(|run| run.length > 0);
+        run.map_or(Ok(()), |run| self.store(&run))
+    }
+
+    fn store(&mut self, run: &Run) -> Result<(), SinkError> {
+        let Some(Open::Folder(sink)) = &mut self.target else { return Ok(()) };
+        let started = Instant::now();
+        sink.write(run)?;
         self.spent.with_disk(started);
+        self.stored.0 += run.length;
+        self.stored.1 += run.ended;
+        if self.stored.1 >= TOLD_TOGETHER {
+            self.tell_stored();
+        }
         Ok(())
     }
 
@@ -338,7 +389,7 @@ impl Work {
 
     fn tell_stored(&mut self) {
         let (bytes, parts) = std::mem::take(&mut self.stored);
-        if parts > 0 {
+        if bytes > 0 || parts > 0 {
             tell(&self.reports, Report::Done(Input::Stored(bytes, parts)));
         }
     }

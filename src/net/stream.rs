@@ -3,6 +3,7 @@
 //! PROTOCOL.md, "Lanes of TLS and QUIC".
 
 use std::{
+    collections::VecDeque,
     io::{self, IoSlice},
     sync::{
         Arc,
@@ -38,6 +39,9 @@ const BATCH: usize = 8;
 /// new one is begun.
 const BUFFER: usize = 256 * 1024;
 const LEFT_OVER: usize = 16 * 1024;
+
+/// Buffers that are kept in mind for being used again: as many as a receiver's window has.
+const MOST_EARLIER: usize = 64;
 
 /// It is said what was taken when it is so many bytes, or so long after the last of them.
 const SAY_TAKEN: u64 = 256 * 1024;
@@ -207,10 +211,10 @@ async fn read_messages<S: AsyncRead + AsyncWrite>(
     events: &mpsc::Sender<LaneEvent>,
 ) -> io::Result<()> {
     let (mut taken, mut said) = (0, 0);
-    let mut buffer = BytesMut::new();
+    let (mut buffer, mut earlier) = (BytesMut::with_capacity(BUFFER), VecDeque::new());
     loop {
         if buffer.capacity() - buffer.len() < LEFT_OVER {
-            buffer.reserve(BUFFER);
+            renew(&mut buffer, &mut earlier);
         }
         let read = read.read_buf(&mut buffer);
         let count = if taken == said { Ok(read.await) } else { timeout(SAY_AFTER, read).await };
@@ -232,6 +236,23 @@ async fn read_messages<S: AsyncRead + AsyncWrite>(
             say_taken(&mut write, taken, &mut said).await?;
         }
     }
+}
+
+/// Goes on in another buffer: the oldest, if nobody has its messages any more, or else a new one.
+fn renew(buffer: &mut BytesMut, earlier: &mut VecDeque<BytesMut>) {
+    let oldest = earlier.pop_front();
+    let free = oldest.and_then(|mut oldest| {
+        if oldest.try_reclaim(BUFFER) {
+            return Some(oldest);
+        }
+        earlier.push_front(oldest);
+        None
+    });
+    let mut next = free.unwrap_or_else(|| BytesMut::with_capacity(BUFFER));
+    next.extend_from_slice(buffer);
+    buffer.clear();
+    earlier.push_back(std::mem::replace(buffer, next));
+    earlier.truncate(MOST_EARLIER);
 }
 
 fn next_message(buffer: &mut BytesMut) -> io::Result<Option<Bytes>> {
