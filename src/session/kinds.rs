@@ -4,7 +4,8 @@
 //!
 //! On a short line TLS carries alone. On a long one, where a single TCP connection may be slow because
 //! packets are lost, QUIC carries, or data channels and TLS together where there is none, and TLS
-//! carries alone once that was seen to be as fast.
+//! carries alone once that was seen to be as fast. A machine that is busy may take a short line for a
+//! long one at first; then TLS carries alone from when that turns out.
 
 use std::time::{Duration, Instant};
 
@@ -48,6 +49,8 @@ pub struct Choice {
     tls: Opening,
     quic: Opening,
     share: Share,
+    /// The line was a short one when there was a lane of TLS, or turned out to be.
+    short: bool,
     /// How long until TLS carries alone on trial.
     trial: Duration,
     mark: Option<(Instant, Carried)>,
@@ -150,6 +153,7 @@ impl Choice {
             tls: Opening::new(faster.tls, now),
             quic: Opening::new(faster.quic, now),
             share: Share::Alone,
+            short: false,
             trial: FIRST_TRIAL,
             mark: None,
             best: 0,
@@ -179,7 +183,8 @@ impl Choice {
     pub fn opened(&mut self, kind: Kind, round: Duration, now: Instant) {
         self.opening(kind).into_iter().for_each(|opening| opening.state = State::Open);
         if kind == Kind::Tls {
-            self.share = if round <= SHORT || self.faster.alone {
+            self.short = round <= SHORT;
+            self.share = if self.short || self.faster.alone {
                 Share::Alone
             } else if self.quic.is_open() || self.quic.may_come(SOON, now) {
                 Share::Parked(now + self.trial)
@@ -221,6 +226,11 @@ impl Choice {
 
     /// Looks how it goes.
     pub fn look(&mut self, carried: Carried, round: Duration, now: Instant) {
+        if round <= SHORT && !self.short {
+            self.short = true;
+            self.share = Share::Alone;
+            self.mark = None;
+        }
         let (then, before) = *self.mark.get_or_insert((now, carried));
         let took = now.saturating_duration_since(then);
         if took < MEASURE.max(round * ROUNDS) {
@@ -274,6 +284,7 @@ mod tests {
     /// A choice, and what was carried while it looked.
     struct Run {
         choice: Choice,
+        round: Duration,
         carried: Carried,
         now: Instant,
     }
@@ -285,7 +296,7 @@ mod tests {
             assert_eq!(choice.asks(round, now), Some(Kind::Tls));
             assert_eq!(choice.asks(round, now), None);
             choice.opened(Kind::Tls, round, now);
-            Self { choice, carried: Carried::default(), now }
+            Self { choice, round, carried: Carried::default(), now }
         }
 
         /// Seconds in which TLS carries so much, the other path so much if it may, and the lanes
@@ -297,7 +308,7 @@ mod tests {
                 self.carried.all += (tls + other) / 100;
                 self.carried.waited += Duration::from_millis(if is_the_limit { 9 } else { 1 });
                 self.now += Duration::from_millis(10);
-                self.choice.look(self.carried, LONG_LINE, self.now);
+                self.choice.look(self.carried, self.round, self.now);
             }
         }
 
@@ -309,6 +320,17 @@ mod tests {
     #[test]
     fn on_a_short_line_tls_carries_alone_at_once() {
         assert!(!Run::opened(SHORT_LINE).both());
+    }
+
+    #[test]
+    fn on_a_line_that_turns_out_to_be_short_tls_carries_alone_from_then_on() {
+        let mut run = Run::opened(LONG_LINE);
+        assert!(run.both());
+        run.round = SHORT_LINE;
+        run.pass(5, 10_000_000, 1_000_000, true);
+        assert!(!run.both());
+        run.pass(5, 1_000_000, 9_000_000, true);
+        assert!(run.both(), "it has become slow");
     }
 
     #[test]
@@ -369,6 +391,9 @@ mod tests {
         run.choice.opened(Kind::Quic, LONG_LINE, run.now);
         run.choice.opened(Kind::Tls, LONG_LINE, run.now);
         assert!(!run.choice.tls_carries());
+        let mut turned_out = run.choice.clone();
+        turned_out.look(run.carried, SHORT_LINE, run.now);
+        assert!(turned_out.tls_carries() && !turned_out.ice_carries(run.now), "the line is short");
         let mut carried = 0;
         for _ in 0..100 {
             let tls = if run.choice.tls_carries() { 4_000_000 } else { 0 };
