@@ -22,6 +22,7 @@ use super::{
     kinds::{Carried, Choice, Kind},
     laden::{Channel, Fit, Stream},
     lanes::AnySender,
+    limits::processor,
     progress::Over,
     signs::Signs,
 };
@@ -464,11 +465,15 @@ impl Carrier {
     /// Which kinds of lane carry, and what is to be opened: something at once on a long line, and on a
     /// short one as soon as more is ready than leaves at once.
     fn choose(&mut self, now: Instant) {
-        if self.stream(Kind::Tls).is_some() {
-            let (tls, all) = (self.delivered_by(Kind::Tls), self.delivered());
-            let waited = self.shared.figures().for_place;
+        if self.stream(Kind::Tls).is_some() && self.choice.is_due(self.round(), now) {
             let (channels, tls_carried) = (self.channels_carry(now), self.choice.tls_carries());
-            self.choice.look(Carried { tls, all, waited }, self.round(), now);
+            let carried = Carried {
+                tls: self.delivered_by(Kind::Tls),
+                all: self.delivered(),
+                waited: self.shared.figures().for_place,
+                processor: processor(),
+            };
+            self.choice.look(carried, self.round(), now);
             self.replace_channels(channels, now);
             if tls_carried && !self.choice.tls_carries() {
                 self.streams.iter().filter(|stream| stream.kind == Kind::Tls).for_each(|stream| {

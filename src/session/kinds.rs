@@ -4,8 +4,8 @@
 //!
 //! On a short line TLS carries alone. On a long one, where a single TCP connection may be slow because
 //! packets are lost, QUIC carries, or data channels and TLS together where there is none, and TLS
-//! carries alone once that was seen to be as fast. A machine that is busy may take a short line for a
-//! long one at first; then TLS carries alone from when that turns out.
+//! carries alone once that was seen to be as fast for no more processor time. A machine that is busy
+//! may take a short line for a long one at first; then TLS carries alone from when that turns out.
 
 use std::time::{Duration, Instant};
 
@@ -82,12 +82,21 @@ enum State {
 enum Share {
     /// What it can; it may be tried alone then.
     Both(Instant),
-    /// All, to be compared with this rate of both.
-    Trial(u64),
+    /// All, to be compared with what both did.
+    Trial(Measured),
     /// All.
     Alone,
     /// Nothing until then, as long as there is QUIC: who waits for the slower of two loses by it.
     Parked(Instant),
+}
+
+/// How it went for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Measured {
+    /// Bytes a second.
+    rate: u64,
+    /// Nanoseconds of processor time for 10^6 bytes; nothing where that is not known.
+    cost: u128,
 }
 
 /// What was carried in all.
@@ -99,6 +108,17 @@ pub struct Carried {
     pub all: u64,
     /// Time spent waiting for place on them.
     pub waited: Duration,
+    /// Processor time of this process; nothing where that is not known.
+    pub processor: Duration,
+}
+
+impl Measured {
+    /// Whether TLS alone, which went so, is as good as both were: about as fast, and not dearer unless
+    /// it is faster.
+    fn is_as_good(self, both: Self) -> bool {
+        let (eighth, dear) = (both.rate / 8, both.cost + both.cost / 8);
+        self.rate >= both.rate - eighth && (self.cost <= dear || self.rate > both.rate + eighth)
+    }
 }
 
 impl Opening {
@@ -224,27 +244,41 @@ impl Choice {
         self.ice_carries(now) && !self.quic.is_open() && nothing_comes
     }
 
-    /// Looks how it goes.
+    /// Whether it is time to look how it goes.
+    #[must_use]
+    pub fn is_due(&self, round: Duration, now: Instant) -> bool {
+        let measure = MEASURE.max(round * ROUNDS);
+        let measured = |(then, _)| now.saturating_duration_since(then) >= measure;
+        self.turns_out_short(round) || self.mark.is_none_or(measured)
+    }
+
+    fn turns_out_short(&self, round: Duration) -> bool {
+        round <= SHORT && !self.short
+    }
+
+    /// Looks how it goes, if it is time.
     pub fn look(&mut self, carried: Carried, round: Duration, now: Instant) {
-        if round <= SHORT && !self.short {
+        if !self.is_due(round, now) {
+            return;
+        }
+        if self.turns_out_short(round) {
             self.short = true;
             self.share = Share::Alone;
             self.mark = None;
         }
-        let (then, before) = *self.mark.get_or_insert((now, carried));
+        let Some((then, before)) = self.mark.replace((now, carried)) else { return };
         let took = now.saturating_duration_since(then);
-        if took < MEASURE.max(round * ROUNDS) {
-            return;
-        }
-        self.mark = Some((now, carried));
         let tls = per_second(carried.tls - before.tls, took);
-        let all = per_second(carried.all - before.all, took);
+        let all = carried.all - before.all;
+        let processor = carried.processor.saturating_sub(before.processor);
+        let cost = processor.as_nanos() * 1_000_000 / u128::from(all.max(1));
+        let went = Measured { rate: per_second(all, took), cost };
         let is_the_limit = carried.waited.saturating_sub(before.waited) >= took / 2;
         self.share = match self.share {
-            Share::Both(_) if self.quic.is_open() && tls < all / 2 => self.parked(now),
+            Share::Both(_) if self.quic.is_open() && tls < went.rate / 2 => self.parked(now),
             Share::Parked(then) if now >= then || !self.quic.is_open() => Share::Both(now),
-            Share::Both(trial) if now >= trial && tls >= all / 2 => Share::Trial(all),
-            Share::Trial(both) if is_the_limit && tls < both - both / 8 => self.both(now),
+            Share::Both(trial) if now >= trial && tls >= went.rate / 2 => Share::Trial(went),
+            Share::Trial(both) if is_the_limit && !went.is_as_good(both) => self.both(now),
             Share::Trial(_) => Share::Alone,
             Share::Alone if is_the_limit && tls < self.best / 2 && !self.faster.alone => {
                 self.both(now)
@@ -286,6 +320,8 @@ mod tests {
         choice: Choice,
         round: Duration,
         carried: Carried,
+        /// Nanoseconds of processor time that a byte costs over TLS; 1 over the other path.
+        cost: u64,
         now: Instant,
     }
 
@@ -296,7 +332,7 @@ mod tests {
             assert_eq!(choice.asks(round, now), Some(Kind::Tls));
             assert_eq!(choice.asks(round, now), None);
             choice.opened(Kind::Tls, round, now);
-            Self { choice, round, carried: Carried::default(), now }
+            Self { choice, round, carried: Carried::default(), cost: 1, now }
         }
 
         /// Seconds in which TLS carries so much, the other path so much if it may, and the lanes
@@ -306,6 +342,8 @@ mod tests {
                 let other = if self.both() { other } else { 0 };
                 self.carried.tls += tls / 100;
                 self.carried.all += (tls + other) / 100;
+                let cost = (tls * self.cost + other) / 100;
+                self.carried.processor += Duration::from_nanos(cost);
                 self.carried.waited += Duration::from_millis(if is_the_limit { 9 } else { 1 });
                 self.now += Duration::from_millis(10);
                 self.choice.look(self.carried, self.round, self.now);
@@ -341,6 +379,18 @@ mod tests {
         assert!(!run.both());
         run.pass(5, 1_000_000, 9_000_000, true);
         assert!(run.both(), "it has become slow");
+    }
+
+    #[test]
+    fn tls_does_not_carry_alone_where_that_costs_more_of_the_processors_and_is_no_faster() {
+        for (cost, alone) in [(1, true), (3, false)] {
+            let mut run = Run::opened(LONG_LINE);
+            run.pass(2, 6_000_000, 4_000_000, true);
+            assert!(run.both());
+            run.cost = cost;
+            run.pass(2, 10_000_000, 0, true);
+            assert_eq!(!run.both(), alone);
+        }
     }
 
     #[test]

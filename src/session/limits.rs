@@ -179,13 +179,13 @@ impl Watch {
 
 /// The processor time that this process has used; nothing where that is not known.
 #[cfg(unix)]
-fn processor() -> Duration {
+pub(super) fn processor() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     Duration::try_from(time).unwrap_or_default()
 }
 
 #[cfg(not(unix))]
-fn processor() -> Duration {
+pub(super) fn processor() -> Duration {
     Duration::ZERO
 }
 
