@@ -392,16 +392,16 @@ impl Sink {
     /// # Errors
     /// [`SinkError::Write`], for example when the disk is full.
     pub(super) fn write(&mut self, run: &Run) -> Result<(), SinkError> {
-        let Some(entry) = self.entry(run.file) else { return Ok(()) };
+        let Some(entry) = self.entry(run.file()) else { return Ok(()) };
         self.write_at(run, &entry).map_err(self.failed(&entry))
     }
 
     fn write_at(&mut self, run: &Run, entry: &Entry) -> io::Result<()> {
-        self.open_part(run.file, entry)?;
-        let file = self.handles.get(&run.file).ok_or(io::ErrorKind::NotFound)?;
+        self.open_part(run.file(), entry)?;
+        let file = self.handles.get(&run.file()).ok_or(io::ErrorKind::NotFound)?;
         platform::step("write")?;
-        platform::write_all_at(file, &mut run.slices(), run.position)?;
-        self.write_back.wrote(file, run.length);
+        platform::write_all_at(file, &mut run.slices(), run.position())?;
+        self.write_back.wrote(file, run.size().0);
         Ok(())
     }
 

@@ -288,14 +288,12 @@ impl Work {
             self.write_run()?;
             self.run = Some(Run::new(part));
         }
-        let pieces = self.run.as_mut().and_then(Run::cut);
-        pieces.map_or(Ok(()), |pieces| self.store(&pieces))
+        if self.run.as_ref().is_some_and(Run::is_enough) { self.write_run() } else { Ok(()) }
     }
 
     /// Writes what was gathered.
     fn write_run(&mut self) -> Result<(), SinkError> {
-        let run = self.run.take().filter(|run| run.length > 0);
-        run.map_or(Ok(()), |run| self.store(&run))
+        self.run.take().map_or(Ok(()), |run| self.store(&run))
     }
 
     fn store(&mut self, run: &Run) -> Result<(), SinkError> {
@@ -303,8 +301,9 @@ impl Work {
         let started = Instant::now();
         sink.write(run)?;
         self.spent.with_disk(started);
-        self.stored.0 += run.length;
-        self.stored.1 += run.ended;
+        let (bytes, parts) = run.size();
+        self.stored.0 += bytes;
+        self.stored.1 += parts;
         if self.stored.1 >= TOLD_TOGETHER {
             self.tell_stored();
         }
