@@ -13,6 +13,7 @@ use std::{
 
 use rustls::{ServerConfig, pki_types::ServerName};
 use tokio::{
+    io::BufReader,
     net::{TcpListener, TcpStream},
     task::{AbortHandle, JoinSet},
     time::timeout,
@@ -29,6 +30,10 @@ use crate::proto::{
     signal::{Listener, MAX_ADDRESSES},
 };
 
+/// Bytes that are read at once, and of records that are written at once.
+const READ: usize = 128 * 1024;
+const WRITE: usize = 128 * 1024;
+
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
@@ -42,8 +47,11 @@ pub struct Endpoint {
     listeners: Vec<TcpListener>,
 }
 
+/// What carries the records.
+pub type Stream = BufReader<TcpStream>;
+
 /// A connection to the other end.
-pub type Connection = stream::Connection<TlsStream<TcpStream>>;
+pub type Connection = stream::Connection<TlsStream<Stream>>;
 
 /// Two ends that look for each other. What comes late is closed when it is dropped.
 #[derive(Debug)]
@@ -81,7 +89,10 @@ impl Endpoint {
             attempts.spawn(in_time(async move {
                 let name = ServerName::try_from(NAME).expect("a name");
                 let stream = TcpStream::connect(address).await?;
-                TlsConnector::from(client).connect(name, stream).await.map(TlsStream::from)
+                TlsConnector::from(client)
+                    .connect(name, buffered(stream))
+                    .await
+                    .map(TlsStream::from)
             }));
         }
         Meeting { listeners, server, attempts, strangers: VecDeque::new() }
@@ -89,7 +100,7 @@ impl Endpoint {
 }
 
 impl Arrivals for Meeting {
-    type Stream = TlsStream<TcpStream>;
+    type Stream = TlsStream<Stream>;
 
     async fn next(&mut self) -> Connection {
         loop {
@@ -113,7 +124,7 @@ impl Meeting {
             self.strangers.pop_front().into_iter().for_each(|stranger| stranger.abort());
         }
         let acceptor = TlsAcceptor::from(self.server.clone());
-        let handshake = async move { acceptor.accept(stream).await.map(TlsStream::from) };
+        let handshake = async move { acceptor.accept(buffered(stream)).await.map(TlsStream::from) };
         self.strangers.push_back(self.attempts.spawn(in_time(handshake)));
     }
 }
@@ -124,9 +135,14 @@ pub fn expect_loss(connection: &Connection) {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {
         let (socket, _) = connection.stream.get_ref();
-        let set = rustix::net::sockopt::set_tcp_congestion(socket, "bbr");
+        let set = rustix::net::sockopt::set_tcp_congestion(socket.get_ref(), "bbr");
         tracing::debug!(?set, "BBR");
     }
+}
+
+/// Records are of 16 KiB; many are read at once.
+fn buffered(stream: TcpStream) -> Stream {
+    BufReader::with_capacity(READ, stream)
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
@@ -168,11 +184,15 @@ fn behind(address: SocketAddr) -> Vec<SocketAddr> {
 }
 
 async fn in_time(
-    handshake: impl Future<Output = io::Result<TlsStream<TcpStream>>>,
+    handshake: impl Future<Output = io::Result<TlsStream<Stream>>>,
 ) -> io::Result<Connection> {
-    let stream = timeout(HANDSHAKE, handshake).await.map_err(|_| io::ErrorKind::TimedOut)??;
+    let mut stream = timeout(HANDSHAKE, handshake).await.map_err(|_| io::ErrorKind::TimedOut)??;
     let (socket, _) = stream.get_ref();
-    socket.set_nodelay(true)?;
+    socket.get_ref().set_nodelay(true)?;
+    match &mut stream {
+        TlsStream::Client(stream) => stream.get_mut().1.set_buffer_limit(Some(WRITE)),
+        TlsStream::Server(stream) => stream.get_mut().1.set_buffer_limit(Some(WRITE)),
+    }
     let exporter = match &stream {
         TlsStream::Client(stream) => {
             stream.get_ref().1.export_keying_material([0; 32], EXPORTER_LABEL, None)
