@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn of_messages_that_nobody_drops_not_all_are_kept_in_mind() {
         let mut draft = Draft::default();
-        let all = Vec::from_iter((0..MOST_EARLIER + 9).map(|_| message(&mut draft, 1, LONG)));
+        let all = (0..MOST_EARLIER + 9).map(|_| message(&mut draft, 1, LONG)).collect::<Vec<_>>();
         assert_eq!(draft.earlier.len(), MOST_EARLIER);
         assert!(all.iter().all(|message| *message == [1; LONG].as_slice()));
     }

@@ -24,7 +24,7 @@ use tokio::{
 use self::{control::Factory, socket::QuicSocket};
 use super::{
     identity::{Identity, NAME},
-    stream::{self, Arrivals},
+    stream::{self, Arrivals, Shortest},
 };
 use crate::proto::binding::EXPORTER_LABEL;
 
@@ -110,13 +110,14 @@ impl QuicEnd {
     pub async fn connect(self, fingerprint: [u8; 32]) -> io::Result<Connection> {
         let crypto = QuicClientConfig::try_from(self.identity.client(fingerprint));
         let mut config = ClientConfig::new(Arc::new(crypto.expect("AES-128 is among the ciphers")));
-        config.transport_config(transport());
+        let shortest = Shortest::default();
+        config.transport_config(transport(&shortest));
         let endpoint = endpoint(self.socket, None)?;
         let connecting =
             endpoint.connect_with(config, self.peer, NAME).map_err(io::Error::other)?;
         let connection = connecting.await?;
         let (write, read) = connection.open_bi().await?;
-        connected(connection, read, write)
+        connected(connection, read, write, shortest)
     }
 
     /// Waits for the other end, which has a certificate of this fingerprint.
@@ -127,7 +128,10 @@ impl QuicEnd {
         let crypto = QuicServerConfig::try_from(self.identity.server(fingerprint));
         let crypto = Arc::new(crypto.expect("AES-128 is among the ciphers"));
         let mut config = ServerConfig::with_crypto(crypto);
-        config.transport_config(transport()).max_incoming(MOST_STRANGERS).migration(false);
+        config
+            .transport_config(transport(&Shortest::default()))
+            .max_incoming(MOST_STRANGERS)
+            .migration(false);
         let endpoint = endpoint(self.socket, Some(config))?;
         Ok(Waiting { endpoint, attempts: JoinSet::new() })
     }
@@ -157,7 +161,7 @@ async fn taken(incoming: Incoming) -> io::Result<Connection> {
     let connected = async {
         let connection = incoming.await?;
         let (write, read) = connection.accept_bi().await?;
-        connected(connection, read, write)
+        connected(connection, read, write, Shortest::default())
     };
     timeout(HANDSHAKE, connected).await.map_err(|_| io::ErrorKind::TimedOut)?
 }
@@ -169,7 +173,7 @@ fn endpoint(socket: Arc<QuicSocket>, server: Option<ServerConfig>) -> io::Result
     Endpoint::new_with_abstract_socket(config, server, socket, Arc::new(TokioRuntime))
 }
 
-fn transport() -> Arc<TransportConfig> {
+fn transport(shortest: &Shortest) -> Arc<TransportConfig> {
     let window = VarInt::from_u32(WINDOW);
     let mut config = TransportConfig::default();
     config
@@ -182,7 +186,10 @@ fn transport() -> Arc<TransportConfig> {
         .initial_rtt(LIKELY_ROUND)
         .keep_alive_interval(Some(KEEPALIVE))
         .max_idle_timeout(Some(SILENCE.try_into().expect("it is not that long")))
-        .congestion_controller_factory(Arc::new(Factory { most: WINDOW.into() }));
+        .congestion_controller_factory(Arc::new(Factory {
+            most: WINDOW.into(),
+            shortest: shortest.clone(),
+        }));
     Arc::new(config)
 }
 
@@ -190,12 +197,13 @@ fn connected(
     connection: quinn::Connection,
     read: RecvStream,
     write: SendStream,
+    shortest: Shortest,
 ) -> io::Result<Connection> {
     let mut exporter = [0; 32];
     let exported = connection.export_keying_material(&mut exporter, EXPORTER_LABEL, &[]);
     exported.map_err(|_| io::Error::other("nothing can be exported"))?;
     let stream = QuicStream { connection, read, write, window: LEAST_WINDOW };
-    Ok(Connection { stream, exporter })
+    Ok(Connection { stream, exporter, shortest })
 }
 
 impl QuicStream {
@@ -303,6 +311,7 @@ mod tests {
         };
         let (mut ours, mut theirs) = tokio::join!(ours, waiting.next());
         assert_eq!(ours.exporter, theirs.exporter);
+        assert!(ours.shortest.get().is_some());
         let mut heard = [0; 5];
         theirs.stream.read_exact(&mut heard).await.unwrap();
         assert_eq!(&heard, b"hello");

@@ -54,6 +54,33 @@ pub struct Connection<S> {
     pub stream: S,
     /// What it exports for a lane's [binding](crate::proto::binding).
     pub exporter: [u8; 32],
+    /// The shortest round trip on it.
+    pub shortest: Shortest,
+}
+
+/// The shortest round trip that was seen on a connection so far.
+#[derive(Clone, Debug)]
+pub struct Shortest(Arc<AtomicU64>);
+
+impl Default for Shortest {
+    fn default() -> Self {
+        Self(Arc::new(u64::MAX.into()))
+    }
+}
+
+impl Shortest {
+    /// One was seen.
+    pub fn see(&self, round: Duration) {
+        let nanoseconds = u64::try_from(round.as_nanos()).unwrap_or(u64::MAX);
+        self.0.fetch_min(nanoseconds, Ordering::Relaxed);
+    }
+
+    /// It, if there was any.
+    #[must_use]
+    pub fn get(&self) -> Option<Duration> {
+        let nanoseconds = self.0.load(Ordering::Relaxed);
+        (nanoseconds < u64::MAX).then(|| Duration::from_nanos(nanoseconds))
+    }
 }
 
 /// Connections to the other end, as they come.
@@ -70,6 +97,7 @@ pub trait Arrivals {
 pub struct StreamSender {
     queue: mpsc::UnboundedSender<Bytes>,
     state: Arc<State>,
+    shortest: Shortest,
 }
 
 #[derive(Debug, Default)]
@@ -98,13 +126,13 @@ impl State {
 
 /// Makes the sender's end of a lane. Nothing but its end comes from the receiver.
 #[must_use]
-pub fn sending<S>(stream: S) -> (StreamSender, LaneReceiver)
+pub fn sending<S>(stream: S, shortest: Shortest) -> (StreamSender, LaneReceiver)
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
     let (queue, messages) = mpsc::unbounded_channel(); // Who sends looks for place.
     let state = Arc::new(State::default());
-    let sender = StreamSender { queue, state: state.clone() };
+    let sender = StreamSender { queue, state: state.clone(), shortest };
     let receiver = LaneReceiver::start(async move |events| {
         let (read, write) = split(stream);
         let ended = tokio::select! {
@@ -305,6 +333,12 @@ impl StreamSender {
         self.state.place.notified().await;
     }
 
+    /// The shortest round trip so far, if one was seen.
+    #[must_use]
+    pub fn shortest(&self) -> Option<Duration> {
+        self.shortest.get()
+    }
+
     /// Bytes that the peer has not taken.
     ///
     /// # Errors
@@ -325,7 +359,7 @@ mod tests {
 
     fn lane(buffer: usize) -> (StreamSender, LaneReceiver, LaneReceiver) {
         let (ours, theirs) = duplex(buffer);
-        let (sender, events) = sending(ours);
+        let (sender, events) = sending(ours, Shortest::default());
         (sender, events, receiving(theirs))
     }
 
@@ -355,7 +389,7 @@ mod tests {
     #[tokio::test]
     async fn a_peer_that_takes_nothing_leaves_no_place_and_a_closed_one_is_told() {
         let (ours, theirs) = duplex(1_000);
-        let (sender, mut events) = sending(ours);
+        let (sender, mut events) = sending(ours, Shortest::default());
         while sender.has_place() {
             sender.send(message(MAX_MESSAGE)).unwrap();
         }
@@ -381,7 +415,7 @@ mod tests {
     #[tokio::test]
     async fn a_peer_that_takes_what_was_not_sent_closes_the_lane() {
         let (ours, mut theirs): (DuplexStream, _) = duplex(1_000);
-        let (_sender, mut events) = sending(ours);
+        let (_sender, mut events) = sending(ours, Shortest::default());
         theirs.write_u64(1).await.unwrap();
         assert!(matches!(events.next().await, LaneEvent::Closed));
     }

@@ -23,7 +23,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 use super::{
     identity::{Identity, NAME},
     interfaces,
-    stream::{self, Arrivals},
+    stream::{self, Arrivals, Shortest},
 };
 use crate::proto::{
     binding::EXPORTER_LABEL,
@@ -202,7 +202,7 @@ async fn in_time(
         }
     };
     let exporter = exporter.map_err(io::Error::other)?;
-    Ok(Connection { stream, exporter })
+    Ok(Connection { stream, exporter, shortest: Shortest::default() })
 }
 
 #[cfg(test)]

@@ -535,9 +535,11 @@ impl Carrier {
         self.shared.length.store(length, Ordering::Relaxed);
     }
 
-    /// The shortest round trip so far.
+    /// The shortest round trip so far, over data channels or on lanes of TLS and QUIC.
     fn round(&self) -> Duration {
-        self.line.shortest().unwrap_or(self.first_round)
+        let streams = self.streams.iter().filter_map(|stream| stream.sender.shortest());
+        let others = streams.chain(self.line.shortest()).min();
+        others.unwrap_or(self.first_round)
     }
 
     /// Bytes that all lanes have delivered.

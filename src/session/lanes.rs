@@ -357,11 +357,11 @@ async fn run_stream<S>(
 {
     let lane = voice.lane;
     match opened {
-        Ok(Connection { stream, .. }) => {
+        Ok(Connection { stream, shortest, .. }) => {
             tracing::debug!(lane, ?kind, "lane");
             let (sender, receiver) = match role {
                 Role::Sender => {
-                    let (sender, receiver) = stream::sending(stream);
+                    let (sender, receiver) = stream::sending(stream, shortest);
                     (Some(sender), receiver)
                 }
                 Role::Receiver => (None, stream::receiving(stream)),

@@ -55,8 +55,8 @@ pub(super) async fn open_tls(
     match role {
         Role::Sender => loop {
             match greet(meeting.next().await, &binding, voice.lane).await {
-                Ok((connection, round)) => {
-                    if round > SHORT {
+                Ok(connection) => {
+                    if connection.shortest.get().is_some_and(|round| round > SHORT) {
                         tls::expect_loss(&connection);
                     }
                     return Ok(connection);
@@ -91,7 +91,7 @@ pub(super) async fn open_quic(
     match role {
         Role::Sender => {
             let connection = end.connect(theirs).await.map_err(no_path)?;
-            Ok(greet(connection, &binding, voice.lane).await?.0)
+            greet(connection, &binding, voice.lane).await
         }
         Role::Receiver => {
             let waiting = end.listen(theirs).map_err(no_path)?;
@@ -125,13 +125,12 @@ async fn told<T>(voice: &mut Voice, is: fn(&Signal) -> Option<T>) -> Result<T, E
     }
 }
 
-/// The sender's part: it speaks first, on the connection that it has chosen. Gives the round trip,
-/// too.
+/// The sender's part: it speaks first, on the connection that it has chosen.
 async fn greet<S>(
     mut connection: Connection<S>,
     binding: &Binding,
     lane: u32,
-) -> Result<(Connection<S>, Duration), Error>
+) -> Result<Connection<S>, Error>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -142,7 +141,8 @@ where
         take_hello(&mut connection, &binding, Role::Sender, lane).await
     };
     timeout(GREETING, greeted).await.map_err(|_| Error::NoPath)??;
-    Ok((connection, start.elapsed()))
+    connection.shortest.see(start.elapsed());
+    Ok(connection)
 }
 
 /// The receiver's part: the first connection, of those that come, whose other end greets as it must.
@@ -209,7 +209,7 @@ mod tests {
     use tokio::io::DuplexStream;
 
     use super::*;
-    use crate::proto::pake::tests_support::keys;
+    use crate::{net::stream::Shortest, proto::pake::tests_support::keys};
 
     const LANE: u32 = 2;
 
@@ -230,7 +230,7 @@ mod tests {
         let (sender, receiver, binding) = connected().await;
         let greeted = greet(sender, &binding, LANE);
         let (greeted, answered) = tokio::join!(greeted, answer(receiver, binding.clone(), LANE));
-        assert!(greeted.is_ok() && answered.is_ok());
+        assert!(greeted.unwrap().shortest.get().is_some() && answered.is_ok());
     }
 
     #[tokio::test]
@@ -262,7 +262,11 @@ mod tests {
     /// A connection of which this test has both ends.
     fn piped() -> (Connection<DuplexStream>, Connection<DuplexStream>) {
         let (near, far) = tokio::io::duplex(4096);
-        let [near, far] = [near, far].map(|stream| Connection { stream, exporter: [3; 32] });
+        let [near, far] = [near, far].map(|stream| Connection {
+            stream,
+            exporter: [3; 32],
+            shortest: Shortest::default(),
+        });
         (near, far)
     }
 

@@ -6,18 +6,25 @@ use std::{any::Any, sync::Arc, time::Instant};
 use quinn::congestion::{Controller, ControllerFactory};
 use quinn_proto::RttEstimator;
 
-use crate::net::flight::Flight;
+use crate::net::{flight::Flight, stream::Shortest};
 
 /// Makes one for each connection.
 #[derive(Debug)]
 pub(super) struct Factory {
     /// The most bytes that may be on their way.
     pub(super) most: u64,
+    /// What is seen of the round trip.
+    pub(super) shortest: Shortest,
 }
 
 impl ControllerFactory for Factory {
     fn build(self: Arc<Self>, now: Instant, _: u16) -> Box<dyn Controller> {
-        Box::new(Control { line: Flight::bold(self.most, now), sent: 0, acknowledged: None })
+        Box::new(Control {
+            line: Flight::bold(self.most, now),
+            sent: 0,
+            acknowledged: None,
+            shortest: self.shortest.clone(),
+        })
     }
 }
 
@@ -28,6 +35,7 @@ struct Control {
     sent: u64,
     /// Of the acknowledgements that come together: bytes, and when the last of them left.
     acknowledged: Option<(u64, Instant)>,
+    shortest: Shortest,
 }
 
 impl Controller for Control {
@@ -47,6 +55,7 @@ impl Controller for Control {
         }
         if let Some((bytes, left)) = self.acknowledged.take() {
             self.line.acknowledged(bytes, left, now);
+            self.line.shortest().into_iter().for_each(|round| self.shortest.see(round));
         }
     }
 
