@@ -80,7 +80,7 @@
 //! | How many bytes are on their way? | what the line holds, measured | [`net::flight`] |
 //! | How many lanes are there? | one, more on a long line or one that loses packets, and while that is faster | [`session::growth`], [`session::signs`] |
 //! | What if the peer's socket overflows, as a browser's of 64 KiB? | each data channel has less under way, and there are more | `session::laden`, [`session::growth`] |
-//! | Which kind of lane carries? | TLS over TCP on a short line, or where that is as fast; else QUIC, and data channels until one of them is there | [`session::kinds`] |
+//! | Which kind of lane carries? | TLS over TCP on a short line, or where that is as fast for no more processor time; else QUIC, and data channels until one of them is there | [`session::kinds`] |
 //! | How can QUIC use the socket of the `webrtc` crate? | what arrives is sorted by its first byte, what leaves goes by a second handle | [`net::quic`] |
 //! | What is QUIC's congestion control? | that of data channels: losses count for nothing, queues stay short | [`net::flight`] |
 //! | Who may connect to a listening end? | anybody, and is dropped without the certificate that the peer was told of | [`net::tls`] |
@@ -89,6 +89,9 @@
 //! | What if a lane dies? | what the receiver has not credited goes over another, by number | [`proto::lanes`] |
 //! | How large are packets? | 1,280 bytes, or what a lane's first message has proved | `session::lanes` |
 //! | What limits a transfer? | what most of a second was spent waiting for | [`session::limits`] |
+//! | How many threads are there? | half as many for tasks as processors; files have their own | `main` |
+//! | What does a call write? | parts that follow each other, 240 KiB and more | `disk::gather` |
+//! | Whose memory does a message have? | that of an earlier one which nobody has any more | `disk::draft`, [`net::stream`] |
 //! | How long are messages? | full packets for a millisecond of the line, and no more than the system takes at once | [`net::packet`] |
 //! | What is measured without files? | a stream of noise that nobody keeps | [`session::bench`] |
 //! | What is each failure called? | one table | [`error`] |
