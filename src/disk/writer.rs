@@ -388,7 +388,7 @@ impl Work {
 
     fn tell_stored(&mut self) {
         let (bytes, parts) = std::mem::take(&mut self.stored);
-        if bytes > 0 || parts > 0 {
+        if parts > 0 {
             tell(&self.reports, Report::Done(Input::Stored(bytes, parts)));
         }
     }

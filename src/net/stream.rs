@@ -400,6 +400,23 @@ mod tests {
         sender.place().await;
     }
 
+    #[test]
+    fn a_buffer_is_used_again_once_nobody_has_its_messages() {
+        let (mut buffer, mut earlier) = (BytesMut::with_capacity(BUFFER), VecDeque::new());
+        let at = buffer.as_ptr();
+        buffer.extend_from_slice(b"a message, and the next");
+        let message = buffer.split_to(9).freeze();
+        renew(&mut buffer, &mut earlier);
+        assert_eq!(buffer, b", and the next".as_slice());
+        renew(&mut buffer, &mut earlier);
+        assert_ne!(buffer.as_ptr(), at, "the message is still there");
+        assert_eq!(message, b"a message".as_slice());
+        drop(message);
+        renew(&mut buffer, &mut earlier);
+        assert_eq!(buffer.as_ptr(), at);
+        assert_eq!(buffer, b", and the next".as_slice());
+    }
+
     async fn closes(write: &[u8]) {
         let (mut ours, theirs) = duplex(1_000);
         let mut receiver = receiving(theirs);
