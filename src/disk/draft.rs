@@ -32,19 +32,12 @@ impl Draft {
         self.length == 0
     }
 
-    /// Finds room for a message that will not be longer than this.
+    /// Finds room for a message, of which there is nothing yet, that will not be longer than this.
     pub(super) fn expect(&mut self, length: usize) {
-        if self.memory.capacity() < length {
-            let earlier = if length < LONG { None } else { self.earlier.pop_front() };
-            let free = earlier.and_then(|message| match message.try_into_mut() {
-                Ok(memory) => Some(memory),
-                Err(message) => {
-                    self.earlier.push_front(message);
-                    None
-                }
-            });
-            self.memory = free.unwrap_or_else(|| BytesMut::with_capacity(length));
-        }
+        let is_free = length >= LONG && self.earlier.front().is_some_and(Bytes::is_unique);
+        let free = if is_free { self.earlier.pop_front() } else { None };
+        let free = free.and_then(|message| message.try_into_mut().ok());
+        self.memory = free.unwrap_or_else(|| BytesMut::with_capacity(length));
     }
 
     /// Adds bytes.

@@ -268,14 +268,8 @@ async fn read_messages<S: AsyncRead + AsyncWrite>(
 
 /// Goes on in another buffer: the oldest, if nobody has its messages any more, or else a new one.
 fn renew(buffer: &mut BytesMut, earlier: &mut VecDeque<BytesMut>) {
-    let oldest = earlier.pop_front();
-    let free = oldest.and_then(|mut oldest| {
-        if oldest.try_reclaim(BUFFER) {
-            return Some(oldest);
-        }
-        earlier.push_front(oldest);
-        None
-    });
+    let is_free = earlier.front_mut().is_some_and(|oldest| oldest.try_reclaim(BUFFER));
+    let free = if is_free { earlier.pop_front() } else { None };
     let mut next = free.unwrap_or_else(|| BytesMut::with_capacity(BUFFER));
     next.extend_from_slice(buffer);
     buffer.clear();

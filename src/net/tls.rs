@@ -30,9 +30,8 @@ use crate::proto::{
     signal::{Listener, MAX_ADDRESSES},
 };
 
-/// Bytes that are read at once, and of records that are written at once.
-const READ: usize = 128 * 1024;
-const WRITE: usize = 128 * 1024;
+/// Bytes of records that are read or written at once; one has 16 KiB.
+const AT_ONCE: usize = 128 * 1024;
 
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(5);
@@ -140,9 +139,8 @@ pub fn expect_loss(connection: &Connection) {
     }
 }
 
-/// Records are of 16 KiB; many are read at once.
 fn buffered(stream: TcpStream) -> Stream {
-    BufReader::with_capacity(READ, stream)
+    BufReader::with_capacity(AT_ONCE, stream)
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
@@ -190,8 +188,8 @@ async fn in_time(
     let (socket, _) = stream.get_ref();
     socket.get_ref().set_nodelay(true)?;
     match &mut stream {
-        TlsStream::Client(stream) => stream.get_mut().1.set_buffer_limit(Some(WRITE)),
-        TlsStream::Server(stream) => stream.get_mut().1.set_buffer_limit(Some(WRITE)),
+        TlsStream::Client(stream) => stream.get_mut().1.set_buffer_limit(Some(AT_ONCE)),
+        TlsStream::Server(stream) => stream.get_mut().1.set_buffer_limit(Some(AT_ONCE)),
     }
     let exporter = match &stream {
         TlsStream::Client(stream) => {

@@ -465,7 +465,8 @@ impl Carrier {
     /// Which kinds of lane carry, and what is to be opened: something at once on a long line, and on a
     /// short one as soon as more is ready than leaves at once.
     fn choose(&mut self, now: Instant) {
-        if self.stream(Kind::Tls).is_some() && self.choice.is_due(self.round(), now) {
+        let round = self.round();
+        if self.stream(Kind::Tls).is_some() && self.choice.is_due(round, now) {
             let (channels, tls_carried) = (self.channels_carry(now), self.choice.tls_carries());
             let carried = Carried {
                 tls: self.delivered_by(Kind::Tls),
@@ -473,7 +474,7 @@ impl Carrier {
                 waited: self.shared.figures().for_place,
                 processor: processor(),
             };
-            self.choice.look(carried, self.round(), now);
+            self.choice.look(carried, round, now);
             self.replace_channels(channels, now);
             if tls_carried && !self.choice.tls_carries() {
                 self.streams.iter().filter(|stream| stream.kind == Kind::Tls).for_each(|stream| {
@@ -481,8 +482,8 @@ impl Carrier {
                 });
             }
         }
-        while (self.ready || self.round() > SHORT)
-            && let Some(kind) = self.choice.asks(self.round(), now)
+        while (self.ready || round > SHORT)
+            && let Some(kind) = self.choice.asks(round, now)
         {
             // The session may have ended already.
             let _ = self.needs.send(Need::Stream(kind));

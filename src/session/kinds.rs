@@ -256,17 +256,15 @@ impl Choice {
         round <= SHORT && !self.short
     }
 
-    /// Looks how it goes, if it is time.
+    /// Looks how it goes, when it [is time](Self::is_due).
     pub fn look(&mut self, carried: Carried, round: Duration, now: Instant) {
-        if !self.is_due(round, now) {
-            return;
-        }
+        let mark = self.mark.replace((now, carried));
         if self.turns_out_short(round) {
             self.short = true;
             self.share = Share::Alone;
-            self.mark = None;
+            return;
         }
-        let Some((then, before)) = self.mark.replace((now, carried)) else { return };
+        let Some((then, before)) = mark else { return };
         let took = now.saturating_duration_since(then);
         let tls = per_second(carried.tls - before.tls, took);
         let all = carried.all - before.all;
@@ -346,7 +344,9 @@ mod tests {
                 self.carried.processor += Duration::from_nanos(cost);
                 self.carried.waited += Duration::from_millis(if is_the_limit { 9 } else { 1 });
                 self.now += Duration::from_millis(10);
-                self.choice.look(self.carried, self.round, self.now);
+                if self.choice.is_due(self.round, self.now) {
+                    self.choice.look(self.carried, self.round, self.now);
+                }
             }
         }
 
