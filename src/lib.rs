@@ -84,7 +84,7 @@
 //! | How can QUIC use the socket of the `webrtc` crate? | what arrives is sorted by its first byte, what leaves goes by a second handle | [`net::quic`] |
 //! | What is QUIC's congestion control? | that of data channels: losses count for nothing, queues stay short | [`net::flight`] |
 //! | Who may connect to a listening end? | anybody, and is dropped without the certificate that the peer was told of | [`net::tls`] |
-//! | Why does a lane of TLS or QUIC have a certificate of its own? | the `webrtc` crate gives DTLS's key to nobody | `net::identity` |
+//! | Why does a lane of TLS or QUIC have a certificate of its own? | the `webrtc` crate gives DTLS's key to nobody | [`net::identity`] |
 //! | How does a sender know what a connection of TLS or QUIC has delivered? | the receiver says so on it | [`net::stream`] |
 //! | What if a lane dies? | what the receiver has not credited goes over another, by number | [`proto::lanes`] |
 //! | How large are packets? | 1,280 bytes, or what a lane's first message has proved | `session::lanes` |
@@ -104,9 +104,11 @@
 //! (half an S and P), DTLS (2 P), SCTP (2 P), channel and binding (P), offer and wishes (P).
 //! However many files follow, none of them costs another.
 //!
-//! On a long line lanes of TLS and QUIC are asked for with the offer, on a short one as soon as more is
-//! ready than leaves at once. One of TLS carries after 4 P: listeners, TCP, TLS, binding; one of QUIC
-//! after 3: certificates, QUIC, binding.
+//! On a long line a lane of QUIC, whose certificates the descriptions tell, is opened beside SCTP (QUIC,
+//! binding: 2 P), so that it carries from the first byte on. Other lanes of TLS and QUIC are asked for
+//! with the offer on a long line, and on a short one as soon as more is ready than leaves at once. One
+//! of TLS carries after 4 P: listeners, TCP, TLS, binding; one of QUIC after 3: certificates, QUIC,
+//! binding.
 //!
 //! Through a relay P is the way by the server and back. Relays are asked from the claim on: TCP
 //! and TLS (2 S), challenge and allocation (2 S), during which the pairing goes on; the relayed

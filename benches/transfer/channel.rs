@@ -132,7 +132,7 @@ async fn connect(
         tokio::select! {
             event = peer.next() => match event {
                 PeerEvent::Candidate(candidate) => say(to, Signal::Candidate(candidate)).await,
-                PeerEvent::Gathered { .. } => {}
+                PeerEvent::Gathered { .. } | PeerEvent::Connected => {}
                 PeerEvent::Lost => panic!("there is no path"),
             },
             Some(signal) = signals.recv() => match signal {

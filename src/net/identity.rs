@@ -28,17 +28,23 @@ pub(super) const NAME: &str = "p2pshare.invalid";
 const PROTOCOL: &[u8] = b"p2pshare/1";
 
 /// This end of a lane.
-pub(super) struct Identity(CertifiedKey<KeyPair>);
+pub struct Identity(CertifiedKey<KeyPair>);
 
 impl Identity {
     /// Makes a key and a certificate.
-    pub(super) fn new() -> Self {
+    ///
+    /// # Panics
+    /// When the system has no randomness to give.
+    #[must_use]
+    #[expect(clippy::new_without_default, reason = "each is another")]
+    pub fn new() -> Self {
         let identity = generate_simple_self_signed([NAME.to_owned()]);
         Self(identity.expect("a key and a certificate can be made"))
     }
 
     /// SHA-256 of the certificate.
-    pub(super) fn fingerprint(&self) -> [u8; 32] {
+    #[must_use]
+    pub fn fingerprint(&self) -> [u8; 32] {
         fingerprint(self.0.cert.der())
     }
 

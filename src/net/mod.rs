@@ -11,7 +11,7 @@
 //! * [`sdp`], [`sockets`], [`zoned`], [`peer`], [`lane`], [`packet`]: a PeerConnection and
 //!   its data channels
 //! * [`flight`]: how much of what is sent the line holds
-//! * [`tls`], [`quic`], `identity`, [`stream`]: lanes between two command lines alone, over TCP or on the
+//! * [`tls`], [`quic`], [`identity`], [`stream`]: lanes between two command lines alone, over TCP or on the
 //!   socket that ICE uses
 
 pub mod cipher;
@@ -20,7 +20,7 @@ pub mod discovery;
 pub mod embedded;
 pub mod flight;
 pub mod ice;
-mod identity;
+pub mod identity;
 pub mod interfaces;
 pub mod lane;
 pub mod network;

@@ -94,6 +94,8 @@ pub enum PeerEvent {
         /// Nobody looks any more.
         all: bool,
     },
+    /// There is a path, and the DTLS handshake is over.
+    Connected,
     /// The path is lost for good.
     Lost,
 }
@@ -515,8 +517,12 @@ impl PeerConnectionEventHandler for Forward {
 
     async fn on_connection_state_change(&self, state: RTCPeerConnectionState) {
         tracing::debug!(?state, "peer connection");
-        if matches!(state, RTCPeerConnectionState::Failed | RTCPeerConnectionState::Closed) {
-            self.tell(PeerEvent::Lost);
+        match state {
+            RTCPeerConnectionState::Connected => self.tell(PeerEvent::Connected),
+            RTCPeerConnectionState::Failed | RTCPeerConnectionState::Closed => {
+                self.tell(PeerEvent::Lost);
+            }
+            _ => {}
         }
     }
 }
@@ -533,6 +539,7 @@ mod tests {
             match from.next().await {
                 PeerEvent::Candidate(candidate) => to.add_candidate(&candidate).await,
                 PeerEvent::Gathered { .. } => return,
+                PeerEvent::Connected => {}
                 PeerEvent::Lost => panic!("lost"),
             }
         }

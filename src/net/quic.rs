@@ -88,13 +88,13 @@ pub struct Waiting {
 }
 
 impl QuicEnd {
-    /// Makes a certificate, and takes what comes over a path for QUIC.
+    /// Takes what comes over a path for QUIC.
     ///
     /// # Errors
     /// When the path has gone.
-    pub fn open(path: &UdpPath) -> io::Result<Self> {
+    pub fn open(identity: Identity, path: &UdpPath) -> io::Result<Self> {
         let socket = path.sharing.open(path.peer)?;
-        Ok(Self { identity: Identity::new(), socket, peer: path.peer })
+        Ok(Self { identity, socket, peer: path.peer })
     }
 
     /// SHA-256 of its certificate.
@@ -296,7 +296,7 @@ mod tests {
         sockets[1].send_to(RECORD, first).unwrap();
         let [one, other] = sockets;
         let paths = tokio::join!(path(one, second), path(other, first));
-        [paths.0, paths.1].map(|path| QuicEnd::open(&path).unwrap())
+        [paths.0, paths.1].map(|path| QuicEnd::open(Identity::new(), &path).unwrap())
     }
 
     #[tokio::test]

@@ -45,6 +45,7 @@ pub fn parse(sdp: &str) -> Result<Description, BadSdp> {
         max_message_size: number("max-message-size").unwrap_or(Ok(DEFAULT_MAX_MESSAGE_SIZE))?,
         sctp_port: value("sctp-port")?.parse().map_err(|_| BadSdp("sctp-port"))?,
         lanes: vec![LANE_DATA_CHANNEL],
+        quic: None,
     })
 }
 

@@ -16,6 +16,9 @@ pub const CONTROL: u32 = 0;
 /// Number of the first data lane.
 pub const FIRST_DATA: u32 = 1;
 
+/// Number of the lane of QUIC whose certificates are told in descriptions.
+pub const FIRST_QUIC: u32 = 2;
+
 /// Under this label TLS, also that of QUIC, exports 32 bytes, without a context, that a lane is bound to (RFC 9266 does
 /// the same for others).
 pub const EXPORTER_LABEL: &[u8] = b"EXPORTER-p2pshare-channel-binding";

@@ -114,6 +114,8 @@ pub struct Description {
     pub sctp_port: u16,
     /// The kinds of lane it can open; unknown ones are ignored.
     pub lanes: Vec<u16>,
+    /// SHA-256 of the certificate that it shows on the first lane of QUIC.
+    pub quic: Option<[u8; 32]>,
 }
 
 impl fmt::Debug for Description {
@@ -165,6 +167,7 @@ const SETUP: u16 = CRITICAL | 4;
 const MAX_MESSAGE_SIZE: u16 = CRITICAL | 5;
 const SCTP_PORT: u16 = CRITICAL | 6;
 const LANE: u16 = 7;
+const QUIC_FINGERPRINT: u16 = 8;
 
 impl Description {
     fn to_wire(&self) -> Vec<u8> {
@@ -180,7 +183,8 @@ impl Description {
             .u8(SETUP, setup)
             .u32(MAX_MESSAGE_SIZE, self.max_message_size)
             .u16(SCTP_PORT, self.sctp_port);
-        self.lanes.iter().fold(writer, |writer, lane| writer.u16(LANE, *lane)).finish()
+        let writer = self.lanes.iter().fold(writer, |writer, lane| writer.u16(LANE, *lane));
+        self.quic.iter().fold(writer, |writer, quic| writer.field(QUIC_FINGERPRINT, quic)).finish()
     }
 }
 
@@ -200,6 +204,7 @@ impl Value<'_> for Description {
             max_message_size: fields.required(MAX_MESSAGE_SIZE)?,
             sctp_port: fields.required(SCTP_PORT)?,
             lanes: fields.all(LANE)?,
+            quic: fields.optional(QUIC_FINGERPRINT)?,
         };
         fields.finish()?;
         Ok(description)
@@ -400,6 +405,7 @@ mod tests {
             max_message_size: 65536,
             sctp_port: 5000,
             lanes: vec![LANE_DATA_CHANNEL, 77],
+            quic: Some([7; 32]),
         }
     }
 

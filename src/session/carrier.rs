@@ -467,7 +467,7 @@ impl Carrier {
     fn choose(&mut self, now: Instant) {
         let round = self.round();
         if self.stream(Kind::Tls).is_some() && self.choice.is_due(round, now) {
-            let (channels, tls_carried) = (self.channels_carry(now), self.choice.tls_carries());
+            let channels = self.channels_carry(now);
             let carried = Carried {
                 tls: self.delivered_by(Kind::Tls),
                 all: self.delivered(),
@@ -476,11 +476,6 @@ impl Carrier {
             };
             self.choice.look(carried, round, now);
             self.replace_channels(channels, now);
-            if tls_carried && !self.choice.tls_carries() {
-                self.streams.iter().filter(|stream| stream.kind == Kind::Tls).for_each(|stream| {
-                    self.outbox.doubt(stream.number);
-                });
-            }
         }
         while (self.ready || round > SHORT)
             && let Some(kind) = self.choice.asks(round, now)

@@ -18,8 +18,9 @@ use super::{
 use crate::{
     error::Error,
     net::{
+        identity::Identity,
         lane::{LaneEvent, LaneSender, Numbered},
-        network::{Faster, Network},
+        network::{Faster, Kinds, Network},
         packet::SAFE_MTU,
         peer::{CONTROL as CONTROL_LABEL, Channel, DATA, Path, Peer},
     },
@@ -28,7 +29,7 @@ use crate::{
         binding::{CONTROL, FIRST_DATA},
         frame::{Frame, FrameError, Reason},
         lanes::Inbox,
-        signal::Signal,
+        signal::{LANE_QUIC, Signal},
     },
 };
 
@@ -84,14 +85,24 @@ pub async fn connect(
     let mut signalling = Signalling::new(room, &keys, role);
     let lanes = [(CONTROL, CONTROL_LABEL), (FIRST_DATA, DATA)];
     let kinds = network.lanes();
-    let plan = Plan { role, keys: keys.clone(), lanes, mtu: SAFE_MTU, words, kinds };
+    let quic = kinds.contains(&LANE_QUIC).then(Identity::new);
+    let plan = Plan {
+        role,
+        keys: keys.clone(),
+        lanes,
+        mtu: SAFE_MTU,
+        words,
+        kinds,
+        quic,
+        quic_anywhere: network.kinds == Kinds::Quic,
+    };
     let established = tokio::select! {
         established = establish(plan, &mut signalling, routes) => established,
         () = sleep(PATIENCE) => Err(Error::NoPath),
         interrupt = front.interrupted() => Err(Error::Interrupted(interrupt)),
     };
     match established {
-        Ok(Established { mut peer, channels, max_frame, peer_wants_words, kinds }) => {
+        Ok(Established { mut peer, channels, max_frame, peer_wants_words, kinds, quic }) => {
             let path = peer.path().await;
             let round = peer.round().await;
             peer.opened();
@@ -104,7 +115,10 @@ pub async fn connect(
             let faster = Faster { quic: udp.is_some(), ..faster };
             let mtu = peer.likely_mtu().await;
             let lanes = Lanes::new(role, keys, network, servers, path, mtu);
-            let lanes = lanes.with_straight(faster.tls, udp);
+            let mut lanes = lanes.with_straight(faster.tls, udp);
+            if let Some(opening) = quic.filter(|_| faster.quic) {
+                lanes.add_first_quic(opening);
+            }
             let inbox = Inbox::default();
             let link = Link {
                 peer,

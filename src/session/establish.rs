@@ -11,22 +11,27 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use p2pshare_signal::protocol::Presence;
 use rand_core::Rng;
+use tokio::{task::JoinSet, time::timeout};
 
 use super::{
     meet::random,
     signalling::{Signalled, Signalling},
+    straight::{PATIENCE, open_quic},
 };
 use crate::{
     error::Error,
     net::{
+        flight::SHORT,
+        identity::Identity,
         lane::{LaneEvent, LaneSender},
         network::Routes,
         packet::{SAFE_MTU, packet_payload},
-        peer::{Channel, Peer, PeerEvent},
+        peer::{Channel, Path, Peer, PeerEvent},
+        quic::{self, QuicEnd},
     },
     proto::{
         Role,
-        binding::{Binding, Fingerprints, Hello},
+        binding::{Binding, FIRST_QUIC, Fingerprints, Hello},
         frame::{Frame, MAX_FRAME},
         pake::Keys,
         signal::{Description, MAX_CANDIDATES, Signal},
@@ -64,6 +69,10 @@ pub(super) struct Plan<const N: usize> {
     pub(super) words: bool,
     /// Kinds of lane that this end can open.
     pub(super) kinds: Vec<u16>,
+    /// What this end shows on the first lane of QUIC, if there may be one.
+    pub(super) quic: Option<Identity>,
+    /// There is to be such a lane on a short line, too.
+    pub(super) quic_anywhere: bool,
 }
 
 /// What was made.
@@ -75,7 +84,12 @@ pub(super) struct Established<const N: usize> {
     pub(super) peer_wants_words: bool,
     /// Kinds of lane that the peer can open.
     pub(super) kinds: Vec<u16>,
+    /// The first lane of QUIC, which is being opened.
+    pub(super) quic: Option<Opening>,
 }
+
+/// A lane of QUIC that is being opened, unless this is dropped.
+pub(super) type Opening = JoinSet<Result<quic::Connection, Error>>;
 
 /// Everything that must come together.
 struct Establishing<'a, S, const N: usize> {
@@ -86,6 +100,9 @@ struct Establishing<'a, S, const N: usize> {
     peer: Peer,
     ours: Description,
     theirs: Option<Description>,
+    quic: Option<Identity>,
+    quic_anywhere: bool,
+    opening: Option<Opening>,
     /// Candidates of the peer that were taken.
     candidates: usize,
     /// Our own that are not told yet.
@@ -113,7 +130,7 @@ pub(super) async fn establish<S: Speech, const N: usize>(
     speech: &mut S,
     routes: Routes,
 ) -> Result<Established<N>, Error> {
-    let Plan { role, keys, lanes, mtu, words, kinds } = plan;
+    let Plan { role, keys, lanes, mtu, words, kinds, quic, quic_anywhere } = plan;
     let labels = lanes.map(|(_, label)| label);
     let (peer, mut channels, mut ours, theirs, early) = match role {
         Role::Sender => {
@@ -127,6 +144,7 @@ pub(super) async fn establish<S: Speech, const N: usize>(
         }
     };
     ours.lanes = kinds;
+    ours.quic = quic.as_ref().map(Identity::fingerprint);
     speech.say(&[Signal::Description(ours.clone())]);
     let greetings = lanes.map(|(lane, _)| Greeting { lane, opened: false, peer_wants_words: None });
     let probes = role == Role::Sender && mtu > SAFE_MTU;
@@ -138,6 +156,9 @@ pub(super) async fn establish<S: Speech, const N: usize>(
         peer,
         ours,
         theirs,
+        quic,
+        quic_anywhere,
+        opening: None,
         candidates: 0,
         found: Vec::new(),
         greetings,
@@ -150,11 +171,11 @@ pub(super) async fn establish<S: Speech, const N: usize>(
             lane.drained().await;
         }
     }
-    let Establishing { peer, theirs, greetings, .. } = establishing;
+    let Establishing { peer, theirs, greetings, opening, .. } = establishing;
     let peer_wants_words = greetings.iter().any(|lane| lane.peer_wants_words == Some(true));
     let max_frame = max_frame(theirs.as_ref());
     let kinds = theirs.map_or_else(Vec::new, |description| description.lanes);
-    Ok(Established { peer, channels, max_frame, peer_wants_words, kinds })
+    Ok(Established { peer, channels, max_frame, peer_wants_words, kinds, quic: opening })
 }
 
 /// A peer that takes messages of any length says 0 (RFC 8841, section 6.1).
@@ -241,7 +262,7 @@ impl<S: Speech, const N: usize> Establishing<'_, S, N> {
                 return Ok(());
             }
             tokio::select! {
-                event = self.peer.next() => self.peer_event(event)?,
+                event = self.peer.next() => self.peer_event(event).await?,
                 signalled = self.speech.next() => self.signalled(signalled?).await?,
                 (lane, event) = lane_event(channels, greeted) => {
                     if let Some((sender, _)) = channels.get(lane) {
@@ -252,11 +273,12 @@ impl<S: Speech, const N: usize> Establishing<'_, S, N> {
         }
     }
 
-    fn peer_event(&mut self, event: PeerEvent) -> Result<(), Error> {
+    async fn peer_event(&mut self, event: PeerEvent) -> Result<(), Error> {
         match event {
             PeerEvent::Candidate(candidate) => self.found.push(Signal::Candidate(candidate)),
             PeerEvent::Gathered { all: true } => self.found.push(Signal::EndOfCandidates),
             PeerEvent::Gathered { all: false } => {}
+            PeerEvent::Connected => self.open_quic().await,
             PeerEvent::Lost => return Err(Error::NoPath),
         }
         // Those that were found together travel together.
@@ -323,6 +345,23 @@ impl<S: Speech, const N: usize> Establishing<'_, S, N> {
         Ok(())
     }
 
+    /// Begins to open the first lane of QUIC, on a path that leads through no relay. Whether the line is
+    /// long enough the sender decides.
+    async fn open_quic(&mut self) {
+        let theirs = self.theirs.as_ref().and_then(|description| description.quic);
+        let (Some(identity), Some(theirs)) = (self.quic.take(), theirs) else { return };
+        let decides = self.role == Role::Sender && !self.quic_anywhere;
+        let is_unwanted = decides && self.peer.round().await <= SHORT;
+        if is_unwanted || self.peer.path().await == Path::Relay {
+            return;
+        }
+        let path = self.peer.udp_path().await;
+        let Some(Ok(end)) = path.map(|path| QuicEnd::open(identity, &path)) else { return };
+        let open = open_quic(self.role, self.keys.clone(), end, theirs, FIRST_QUIC);
+        let opened = async { timeout(PATIENCE, open).await.unwrap_or(Err(Error::NoPath)) };
+        self.opening.get_or_insert_default().spawn(opened);
+    }
+
     /// The binding to both certificates; the peer's own must be the one it described.
     async fn binding(&self) -> Result<Binding, Error> {
         let described = self.theirs.as_ref().ok_or(Error::Unbound)?.fingerprint;
@@ -331,5 +370,100 @@ impl<S: Speech, const N: usize> Establishing<'_, S, N> {
         }
         let fingerprints = Fingerprints::of(self.role, self.ours.fingerprint, described);
         Ok(Binding::new(self.keys.clone(), fingerprints, 0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::{
+        net::{network::Network, peer::DATA, stream::Connection},
+        proto::{binding::FIRST_DATA, pake::tests_support::keys},
+    };
+
+    /// A way between two ends of one test.
+    struct Between {
+        to: mpsc::UnboundedSender<Vec<Signal>>,
+        from: mpsc::UnboundedReceiver<Vec<Signal>>,
+        /// What the other end is told of this one's certificate for QUIC instead.
+        quic: Option<[u8; 32]>,
+    }
+
+    impl Speech for Between {
+        fn say(&mut self, signals: &[Signal]) {
+            let changed = signals.iter().cloned().map(|signal| match signal {
+                Signal::Description(described) => Signal::Description(Description {
+                    quic: self.quic.or(described.quic),
+                    ..described
+                }),
+                signal => signal,
+            });
+            let _ = self.to.send(changed.collect());
+        }
+
+        async fn next(&mut self) -> Result<Signalled, Error> {
+            self.from.recv().await.map(Signalled::Signals).ok_or(Error::NoPath)
+        }
+    }
+
+    fn between() -> [Between; 2] {
+        let ((to, from), (back, answers)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
+        [Between { to, from: answers, quic: None }, Between { to: back, from, quic: None }]
+    }
+
+    async fn established(role: Role, speech: &mut Between, anywhere: bool) -> Established<1> {
+        let plan = Plan {
+            role,
+            keys: keys(),
+            lanes: [(FIRST_DATA, DATA)],
+            mtu: SAFE_MTU,
+            words: false,
+            kinds: Vec::new(),
+            quic: Some(Identity::new()),
+            quic_anywhere: anywhere,
+        };
+        establish(plan, speech, Network::default().prepare(&[])).await.unwrap()
+    }
+
+    /// What became of the first lane of QUIC at the two ends of a short line.
+    async fn first_quic(
+        [mut sender, mut receiver]: [Between; 2],
+        anywhere: bool,
+    ) -> [Option<Result<quic::Connection, Error>>; 2] {
+        let (mut sender, mut receiver) = tokio::join!(
+            established(Role::Sender, &mut sender, anywhere),
+            established(Role::Receiver, &mut receiver, anywhere)
+        );
+        let opened = async |quic: Option<Opening>| Some(quic?.join_next().await?.unwrap());
+        let [at_sender, at_receiver] = [sender.quic.take(), receiver.quic.take()];
+        let sent = opened(at_sender).await;
+        // Who waits in vain waits long.
+        let taken = if matches!(sent, Some(Ok(_))) { opened(at_receiver).await } else { None };
+        sender.peer.close().await;
+        receiver.peer.close().await;
+        [sent, taken]
+    }
+
+    #[tokio::test]
+    async fn the_first_lane_of_quic_is_opened_while_others_are_bound() {
+        let [sent, taken] = first_quic(between(), true).await;
+        let exporter = |Connection { exporter, .. }: quic::Connection| exporter;
+        assert_eq!(exporter(sent.unwrap().unwrap()), exporter(taken.unwrap().unwrap()));
+    }
+
+    #[tokio::test]
+    async fn on_a_short_line_it_is_not_opened() {
+        assert!(matches!(first_quic(between(), false).await, [None, None]));
+    }
+
+    #[tokio::test]
+    async fn it_is_refused_to_who_has_another_certificate_than_the_described() {
+        for wrong in 0..2 {
+            let mut between = between();
+            between[wrong].quic = Some([9; 32]);
+            assert!(matches!(first_quic(between, true).await, [Some(Err(_)), None]), "{wrong}");
+        }
     }
 }

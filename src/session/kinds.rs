@@ -28,8 +28,8 @@ const ROUNDS: u32 = 10;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
-/// How soon it is tried whether TLS is as fast alone, once both paths carry; twice as long each time.
-const FIRST_TRIAL: Duration = Duration::from_secs(2);
+/// How soon it is tried whether TLS is as fast, once there is another way; twice as long each time.
+const FIRST_TRIAL: Duration = Duration::from_secs(4);
 
 /// A kind of lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -385,7 +385,7 @@ mod tests {
     fn tls_does_not_carry_alone_where_that_costs_more_of_the_processors_and_is_no_faster() {
         for (cost, alone) in [(1, true), (3, false)] {
             let mut run = Run::opened(LONG_LINE);
-            run.pass(2, 6_000_000, 4_000_000, true);
+            run.pass(4, 6_000_000, 4_000_000, true);
             assert!(run.both());
             run.cost = cost;
             run.pass(2, 10_000_000, 0, true);

@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use super::{
-    establish::{Established, Plan, Speech, establish},
+    establish::{Established, Opening, Plan, Speech, establish},
     kinds::Kind,
     progress::Over,
     signalling::Signalled,
@@ -38,7 +38,7 @@ use crate::{
     },
     proto::{
         Role,
-        binding::FIRST_DATA,
+        binding::{FIRST_DATA, FIRST_QUIC},
         pake::Keys,
         signal::{LANE_DATA_CHANNEL, Signal},
     },
@@ -60,9 +60,6 @@ const MOST_NUMBERS: usize = 4096;
 /// How long a lane may take to come up. Of what is lost at random on the way there, SCTP sends
 /// the first again after a second.
 const PATIENCE: Duration = Duration::from_secs(8);
-
-/// The same for one of TLS or QUIC.
-const STREAM_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The same when it is to find out the path's MTU.
 const PROBE_PATIENCE: Duration = Duration::from_secs(4);
@@ -179,7 +176,7 @@ impl Lanes {
             servers,
             most: if relayed { MOST_RELAYED } else { MOST_LANES },
             tasks: HashMap::new(),
-            next: FIRST_DATA + 1,
+            next: FIRST_QUIC + 1,
             used: HashSet::new(),
             wanted: 0,
             mtu,
@@ -197,6 +194,13 @@ impl Lanes {
     /// The same where there may be lanes of TLS, and of QUIC if they have a way.
     pub(super) fn with_straight(self, tls: bool, quic: Option<UdpPath>) -> Self {
         Self { may_tls: tls, udp: quic, ..self }
+    }
+
+    /// There is a first lane of QUIC, which is being opened.
+    pub(super) fn add_first_quic(&mut self, opening: Opening) {
+        self.used.insert(FIRST_QUIC);
+        let voice = self.task(FIRST_QUIC, Kind::Quic);
+        tokio::spawn(run_first_quic(self.role, opening, voice));
     }
 
     /// Opens data channels until there are so many, if that can be done.
@@ -264,9 +268,7 @@ impl Lanes {
     }
 
     fn start(&mut self, lane: u32, kind: Kind) {
-        let (signals, said) = mpsc::unbounded_channel();
-        self.tasks.insert(lane, Task { kind, signals, open: false });
-        let voice = Voice { lane, signals: said, tell: self.tell.clone() };
+        let voice = self.task(lane, kind);
         match kind {
             Kind::DataChannel => self.start_data_channel(voice),
             Kind::Tls => drop(tokio::spawn(run_tls(self.role, self.keys.clone(), voice))),
@@ -275,6 +277,13 @@ impl Lanes {
                 drop(tokio::spawn(run_quic(role, keys, path, voice)));
             }
         }
+    }
+
+    /// A lane that there is from now on, and what its task hears and says.
+    fn task(&mut self, lane: u32, kind: Kind) -> Voice {
+        let (signals, said) = mpsc::unbounded_channel();
+        self.tasks.insert(lane, Task { kind, signals, open: false });
+        Voice { lane, signals: said, tell: self.tell.clone() }
     }
 
     fn start_data_channel(&mut self, voice: Voice) {
@@ -288,6 +297,8 @@ impl Lanes {
             mtu: if self.proven || probes { self.mtu } else { SAFE_MTU },
             words: false,
             kinds: vec![LANE_DATA_CHANNEL],
+            quic: None,
+            quic_anywhere: false,
         };
         let (network, servers) = (self.network.clone(), self.servers.clone());
         let patience = if probes { PROBE_PATIENCE } else { PATIENCE };
@@ -336,14 +347,20 @@ impl Lanes {
 
 /// A lane of TLS, from what is said of listeners to its end.
 async fn run_tls(role: Role, keys: Keys, mut voice: Voice) {
-    let opened = timeout(STREAM_PATIENCE, straight::open_tls(role, keys, &mut voice)).await;
+    let opened = timeout(straight::PATIENCE, straight::open_tls(role, keys, &mut voice)).await;
     run_stream(Kind::Tls, role, opened.unwrap_or(Err(Error::NoPath)), voice).await;
 }
 
 /// The same of QUIC, from what is said of certificates.
 async fn run_quic(role: Role, keys: Keys, path: Option<UdpPath>, mut voice: Voice) {
-    let open = straight::open_quic(role, keys, path, &mut voice);
-    let opened = timeout(STREAM_PATIENCE, open).await;
+    let open = straight::agree_on_quic(role, keys, path, &mut voice);
+    let opened = timeout(straight::PATIENCE, open).await;
+    run_stream(Kind::Quic, role, opened.unwrap_or(Err(Error::NoPath)), voice).await;
+}
+
+/// The same of the first one, which is being opened.
+async fn run_first_quic(role: Role, mut opening: Opening, voice: Voice) {
+    let opened = opening.join_next().await.and_then(Result::ok);
     run_stream(Kind::Quic, role, opened.unwrap_or(Err(Error::NoPath)), voice).await;
 }
 

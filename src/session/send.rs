@@ -243,7 +243,7 @@ impl<'a> Sending<'a> {
                 }
                 _ = tick.tick() => {
                     self.look_for_limit().await;
-                    self.tell_progress();
+                    self.tell_progress(false);
                 }
             }
         };
@@ -352,8 +352,8 @@ impl<'a> Sending<'a> {
         input.into_iter().for_each(|input| self.machine.handle(input));
     }
 
-    fn change_lanes(&self, change: Change) {
-        if let Some(feed) = &self.feed {
+    fn change_lanes(&mut self, change: Change) {
+        if let Some(feed) = self.feed() {
             feed.change(change);
         }
     }
@@ -428,12 +428,13 @@ impl<'a> Sending<'a> {
         self.changed.get_or_insert(error);
     }
 
-    /// What the peer has acknowledged is what has left for good.
-    fn tell_progress(&mut self) {
+    /// What the peer has acknowledged is what has left for good; in the end that is everything.
+    fn tell_progress(&mut self, is_over: bool) {
         let Some(feed) = &self.feed else { return };
         let figures = feed.figures();
         let Figures { sent, under_way, lanes: count, window, round, again, repaired, mtu, .. } =
             figures;
+        let under_way = if is_over { 0 } else { under_way };
         let done = (self.earlier + sent).saturating_sub(under_way) + self.machine.spared();
         if done > 0 {
             let over = figures.over;
@@ -460,7 +461,7 @@ impl<'a> Sending<'a> {
 
     async fn end(mut self, ended: Result<Outcome, Failure>) -> Result<Complete, Error> {
         if ended.is_ok() {
-            self.tell_progress();
+            self.tell_progress(true);
         }
         let (sent, took) = (self.sent(), self.meter.elapsed(Instant::now()));
         self.ties.end(ended.as_ref().err().and_then(Failure::reason)).await;

@@ -1,7 +1,10 @@
 //! A lane of TLS or QUIC, from what the ends say of their certificates to the first messages on it,
 //! which prove that it is theirs. PROTOCOL.md, "Lanes of TLS and QUIC".
 
-use std::time::{Duration, Instant};
+use std::{
+    io,
+    time::{Duration, Instant},
+};
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -18,6 +21,7 @@ use crate::{
     error::Error,
     net::{
         flight::SHORT,
+        identity::Identity,
         quic::{self, QuicEnd, UdpPath},
         stream::{Arrivals, Connection, read_message, write_message},
         tls::{self, Endpoint},
@@ -29,6 +33,9 @@ use crate::{
         signal::{Listener, Signal},
     },
 };
+
+/// How long a lane may take to come up.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long the other end may take for its first message.
 const GREETING: Duration = Duration::from_secs(2);
@@ -68,36 +75,51 @@ pub(super) async fn open_tls(
     }
 }
 
-/// Opens a lane of QUIC on a path.
+/// Opens a lane of QUIC on a path, between ends that tell each other of their certificates first.
 ///
 /// # Errors
 /// [`Error::NoPath`] when there is none, or the other end does not want a lane there. One that never
 /// comes up takes for ever.
-pub(super) async fn open_quic(
+pub(super) async fn agree_on_quic(
     role: Role,
     keys: Keys,
     path: Option<UdpPath>,
     voice: &mut Voice,
 ) -> Result<quic::Connection, Error> {
-    let no_path = |error| {
-        tracing::debug!(%error, "QUIC");
-        Error::NoPath
-    };
-    let end = QuicEnd::open(&path.ok_or(Error::NoPath)?).map_err(no_path)?;
-    let ours = end.fingerprint();
-    voice.say(&[Signal::Quic(ours)]);
+    let path = path.ok_or(Error::NoPath)?;
+    let end = QuicEnd::open(Identity::new(), &path).map_err(|error| no_quic(&error))?;
+    voice.say(&[Signal::Quic(end.fingerprint())]);
     let theirs = told(voice, certificate).await?;
-    let binding = Binding::new(keys, Fingerprints::of(role, ours, theirs), 0);
+    open_quic(role, keys, end, theirs, voice.lane).await
+}
+
+/// Opens a lane of QUIC, between ends that know of their certificates.
+///
+/// # Errors
+/// As [`agree_on_quic`].
+pub(super) async fn open_quic(
+    role: Role,
+    keys: Keys,
+    end: QuicEnd,
+    theirs: [u8; 32],
+    lane: u32,
+) -> Result<quic::Connection, Error> {
+    let binding = Binding::new(keys, Fingerprints::of(role, end.fingerprint(), theirs), 0);
     match role {
         Role::Sender => {
-            let connection = end.connect(theirs).await.map_err(no_path)?;
-            greet(connection, &binding, voice.lane).await
+            let connection = end.connect(theirs).await.map_err(|error| no_quic(&error))?;
+            greet(connection, &binding, lane).await
         }
         Role::Receiver => {
-            let waiting = end.listen(theirs).map_err(no_path)?;
-            Ok(first_answered(waiting, &binding, voice.lane).await)
+            let waiting = end.listen(theirs).map_err(|error| no_quic(&error))?;
+            Ok(first_answered(waiting, &binding, lane).await)
         }
     }
+}
+
+fn no_quic(error: &io::Error) -> Error {
+    tracing::debug!(%error, "QUIC");
+    Error::NoPath
 }
 
 fn listener(signal: &Signal) -> Option<Listener> {

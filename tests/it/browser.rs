@@ -240,6 +240,7 @@ async fn gathered(peer: &mut Peer) -> Vec<Candidate> {
         match timeout(PATIENCE, peer.next()).await.unwrap() {
             PeerEvent::Candidate(candidate) => candidates.push(candidate),
             PeerEvent::Gathered { .. } => return candidates,
+            PeerEvent::Connected => {}
             PeerEvent::Lost => panic!("the path is lost"),
         }
     }

@@ -319,7 +319,7 @@ impl Connecting {
                         lost = true;
                         continue;
                     }
-                    PeerEvent::Gathered { .. } => continue,
+                    PeerEvent::Gathered { .. } | PeerEvent::Connected => continue,
                 },
                 signals = signals(&mut self.signalling) => {
                     let Some(signals) = signals else { break };

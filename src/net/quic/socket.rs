@@ -11,7 +11,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll, Waker, ready},
     time::Duration,
@@ -28,6 +28,9 @@ use crate::net::zoned::with_zone;
 
 /// Bytes that may wait for QUIC, as in the socket itself; what comes beyond is lost.
 const MOST_WAITING: usize = 4 * 1024 * 1024;
+
+/// The same for what the peer sends before QUIC is open here.
+const MOST_EARLY: usize = 16 * 1024;
 
 /// Buffers that are kept to be used again, each of one batch.
 const MOST_SPARE: usize = 16;
@@ -48,12 +51,16 @@ struct Shared {
     peer: Mutex<Option<SocketAddr>>,
     /// Who takes datagrams of QUIC.
     taker: Mutex<Weak<Queue>>,
+    /// What has come for who is yet to take them.
+    early: Mutex<Option<Arc<Queue>>>,
 }
 
 /// Datagrams that have arrived for QUIC.
 #[derive(Debug)]
 struct Queue {
     peer: SocketAddr,
+    /// Bytes that may wait.
+    most: AtomicUsize,
     waiting: Mutex<Waiting>,
 }
 
@@ -83,8 +90,8 @@ impl Sharing {
         inner: Arc<dyn AsyncUdpSocket>,
     ) -> Arc<dyn AsyncUdpSocket> {
         let Ok(socket) = socket else { return inner };
-        let (peer, taker) = (Mutex::default(), Mutex::default());
-        let shared = Arc::new(Shared { socket, zone, peer, taker });
+        let (peer, taker, early) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let shared = Arc::new(Shared { socket, zone, peer, taker, early });
         lock(&self.0).push(shared.clone());
         Arc::new(Sorted { inner, shared })
     }
@@ -95,7 +102,9 @@ impl Sharing {
         let heard = sockets.iter().find(|shared| *lock(&shared.peer) == Some(peer));
         let shared = heard.ok_or(io::ErrorKind::NotFound)?.clone();
         let state = UdpSocketState::new(UdpSockRef::from(&shared.socket))?;
-        let queue = Arc::new(Queue { peer, waiting: Mutex::default() });
+        let early = lock(&shared.early).take().filter(|queue| queue.peer == peer);
+        let queue = early.unwrap_or_else(|| Queue::new(peer));
+        queue.most.store(MOST_WAITING, Ordering::Relaxed);
         *lock(&shared.taker) = Arc::downgrade(&queue);
         Ok(Arc::new(QuicSocket { shared, state, queue, is_full: AtomicBool::new(false) }))
     }
@@ -126,7 +135,7 @@ impl Shared {
             }
             return length;
         }
-        let queue = lock(&self.taker).upgrade().filter(|queue| queue.peer == meta.addr);
+        let queue = self.taker(meta.addr);
         let ecn = meta.ecn.and_then(|ecn| udp::EcnCodepoint::from_bits(ecn as u8));
         let put = |contents: &[u8]| {
             if let Some(queue) = &queue {
@@ -149,12 +158,26 @@ impl Shared {
         }
         kept
     }
+
+    /// Who takes datagrams of QUIC from there: only the peer's are anybody's.
+    fn taker(&self, from: SocketAddr) -> Option<Arc<Queue>> {
+        let taker = lock(&self.taker).upgrade().or_else(|| {
+            let is_peers = *lock(&self.peer) == Some(from);
+            is_peers.then(|| lock(&self.early).get_or_insert_with(|| Queue::new(from)).clone())
+        });
+        taker.filter(|queue| queue.peer == from)
+    }
 }
 
 impl Queue {
+    fn new(peer: SocketAddr) -> Arc<Self> {
+        let (most, waiting) = (AtomicUsize::new(MOST_EARLY), Mutex::default());
+        Arc::new(Self { peer, most, waiting })
+    }
+
     fn put(&self, datagrams: &[u8], stride: usize, ecn: Option<udp::EcnCodepoint>) {
         let mut waiting = lock(&self.waiting);
-        if waiting.bytes + datagrams.len() > MOST_WAITING {
+        if waiting.bytes + datagrams.len() > self.most.load(Ordering::Relaxed) {
             return;
         }
         let mut contents = waiting.spare.pop().unwrap_or_default();
@@ -331,14 +354,15 @@ mod tests {
     const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9);
 
     /// A socket that is shared and has heard the peer, and QUIC's part of it.
-    fn shared() -> (Arc<Shared>, Arc<QuicSocket>) {
+    fn shared() -> (Sharing, Arc<Shared>, Arc<QuicSocket>) {
         let sharing = Sharing::default();
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         sharing.share(Ok(socket), 0, Arc::new(Unused));
         let shared = lock(&sharing.0)[0].clone();
         assert!(sharing.open(PEER).is_err(), "nothing was heard");
         assert_eq!(sorted(&shared, &[22], 1, PEER), [22]);
-        (shared, sharing.open(PEER).unwrap())
+        let quic = sharing.open(PEER).unwrap();
+        (sharing, shared, quic)
     }
 
     /// What is left of datagrams.
@@ -366,7 +390,7 @@ mod tests {
 
     #[test]
     fn the_first_byte_says_whose_a_datagram_is() {
-        let (shared, quic) = shared();
+        let (_sharing, shared, quic) = shared();
         for first in 0..=u8::MAX {
             let ours = is_quic(first);
             let left = sorted(&shared, &[first, 1, 2], 3, PEER);
@@ -377,7 +401,7 @@ mod tests {
 
     #[test]
     fn datagrams_that_came_together_are_told_apart() {
-        let (shared, quic) = shared();
+        let (_sharing, shared, quic) = shared();
         assert_eq!(sorted(&shared, &[64, 1, 22, 2, 65, 3, 23], 2, PEER), [22, 2, 23]);
         assert_eq!(given(&quic), [(vec![64, 1], 2), (vec![65, 3], 2)]);
         assert!(sorted(&shared, &[64, 1, 65, 2, 66], 2, PEER).is_empty());
@@ -386,7 +410,7 @@ mod tests {
 
     #[test]
     fn what_others_than_the_peer_send_is_lost_and_what_nobody_takes() {
-        let (shared, quic) = shared();
+        let (_sharing, shared, quic) = shared();
         let stranger = SocketAddr::new(PEER.ip(), 10);
         assert!(sorted(&shared, &[64], 1, stranger).is_empty());
         assert!(given(&quic).is_empty());
@@ -395,8 +419,22 @@ mod tests {
             assert!(sorted(&shared, &piece, 1_000, PEER).is_empty());
         }
         assert!(lock(&quic.queue.waiting).bytes <= MOST_WAITING);
+    }
+
+    #[test]
+    fn a_little_of_what_the_peer_sends_too_early_is_kept_for_who_takes_it() {
+        let (sharing, shared, quic) = shared();
         drop(quic);
-        assert!(sorted(&shared, &[64], 1, PEER).is_empty(), "nobody takes it any more");
+        let stranger = SocketAddr::new(PEER.ip(), 10);
+        for (sender, first) in [(stranger, 64), (PEER, 65)] {
+            assert!(sorted(&shared, &[first], 1, sender).is_empty());
+        }
+        for _ in 0..200 {
+            assert!(sorted(&shared, &[66; 1_000], 1_000, PEER).is_empty());
+        }
+        let quic = sharing.open(PEER).unwrap();
+        assert!(lock(&quic.queue.waiting).bytes <= MOST_EARLY);
+        assert_eq!(given(&quic)[0], (vec![65], 1));
     }
 
     /// What the `webrtc` crate's part is made of, here never asked.

@@ -190,6 +190,7 @@ fn constants() -> BTreeMap<&'static str, u64> {
         ("MAX_ADDRESSES", number(signal::MAX_ADDRESSES)),
         ("CONTROL", binding::CONTROL.into()),
         ("FIRST_DATA", binding::FIRST_DATA.into()),
+        ("FIRST_QUIC", binding::FIRST_QUIC.into()),
         ("NUMBER", number(lanes::NUMBER)),
         ("MAX_AHEAD", lanes::MAX_AHEAD),
         ("MAX_FRAME", number(frame::MAX_FRAME)),

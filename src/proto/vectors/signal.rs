@@ -12,6 +12,8 @@ enum Shown {
         max_message_size: u32,
         sctp_port: u16,
         lanes: Vec<u16>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        quic: Option<Hex>,
     },
     Candidate {
         foundation: String,
@@ -51,6 +53,7 @@ fn signal(shown: &Shown) -> Signal {
             max_message_size,
             sctp_port,
             lanes,
+            quic,
         } => Signal::Description(Sdp {
             ufrag: ufrag.as_str().try_into().unwrap(),
             password: password.as_str().try_into().unwrap(),
@@ -59,6 +62,7 @@ fn signal(shown: &Shown) -> Signal {
             max_message_size: *max_message_size,
             sctp_port: *sctp_port,
             lanes: lanes.clone(),
+            quic: quic.as_ref().map(Hex::array),
         }),
         Shown::Candidate { foundation, priority, host, port, kind } => {
             Signal::Candidate(Candidate {
