@@ -4,10 +4,13 @@
 //! `P2PSHARE_KILLS` says how many processes are killed (20 unless told).
 
 use std::{
+    collections::HashMap,
     fs,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
+
+use serde_json::Value;
 
 use crate::harness::{Finished, Running, Scene, Server, sha256, side_by_side};
 
@@ -51,9 +54,18 @@ fn staging(scene: &Scene) -> Option<PathBuf> {
 /// Bytes that the journal of an interrupted transfer says are verified.
 fn verified(scene: &Scene) -> u64 {
     let journal = staging(scene).map(|folder| fs::read_to_string(folder.join("journal")).unwrap());
-    let journal = journal.unwrap_or_default();
-    let chunks = journal.lines().filter(|line| line.starts_with("{\"chunk\"")).count();
-    chunks as u64 * CHUNK
+    let (journal, mut sizes) = (journal.unwrap_or_default(), HashMap::new());
+    let bytes = journal.lines().map_while(|line| {
+        // The last line may have been cut.
+        let line: Value = serde_json::from_str(line).ok()?;
+        if let Some(number) = line["file"]["number"].as_u64() {
+            sizes.insert(number, line["file"]["size"].as_u64().unwrap());
+        }
+        let Some(chunk) = line["chunk"].as_array() else { return Some(0) };
+        let [file, chunk] = [0, 1].map(|at| chunk[at].as_u64().unwrap());
+        Some((sizes[&file] - chunk * CHUNK).min(CHUNK))
+    });
+    bytes.sum()
 }
 
 fn spared(finished: &Finished) -> u64 {
