@@ -126,12 +126,10 @@ impl Channel {
         Self { number, sender, load: Load::new(now), closing: false, repaired }
     }
 
-    /// Whether it may take a message, as one of several that share a window. A new one takes only
-    /// what SCTP's slow start lets it send soon.
+    /// Whether it may take a message, as one of several that share a window.
     pub(super) fn admits(&self, bytes: u64, window: u64, channels: usize) -> bool {
-        let share = (window / channels.max(1) as u64).saturating_mul(2);
-        let most = share.min(self.load.delivered() + START).max(bytes);
-        self.load.under_way + bytes <= most
+        let share = window / channels.max(1) as u64;
+        self.load.under_way + bytes <= most(bytes, share, self.load.delivered())
     }
 
     pub(super) async fn send(&mut self, message: Bytes) -> Result<(), Closed> {
@@ -159,6 +157,14 @@ impl Channel {
         let (again, held_back) = self.sender.meter().again_and_held_back();
         (again - mem::replace(&mut self.repaired, again), held_back)
     }
+}
+
+/// What a data channel may have under way that has such a share of the window and has delivered so
+/// much. A new one takes only what SCTP's slow start lets it send soon, later two messages at least:
+/// when the end of one is lost, only what follows it shows that before SCTP's timer does, a second
+/// later.
+fn most(message: u64, share: u64, delivered: u64) -> u64 {
+    (share * 2).max(message * 2).min(delivered + START).max(message)
 }
 
 /// A lane of TLS or QUIC.
@@ -214,6 +220,14 @@ impl Stream {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_channel_takes_two_messages_however_small_its_share_once_it_is_not_new() {
+        assert_eq!(most(10_000, 3_000, 0), START);
+        assert_eq!(most(10_000, 3_000, 100_000), 20_000);
+        assert_eq!(most(10_000, 50_000, 1_000_000), 100_000);
+        assert_eq!(most(60_000, 3_000, 0), 60_000, "one message always");
+    }
 
     #[test]
     fn what_is_lost_makes_a_channel_fit_the_peers_socket() {
