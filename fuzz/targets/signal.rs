@@ -37,7 +37,7 @@ fn describes(description: &Description) {
     assert!(!sdp.replace("\r\n", "").contains(char::is_control), "{sdp}");
     // SDP says nothing of lanes.
     comes_back(
-        &Description { lanes: vec![LANE_DATA_CHANNEL], ..description.clone() },
+        &Description { lanes: vec![LANE_DATA_CHANNEL], quic: None, ..description.clone() },
         sdp::parse(&sdp),
     );
 }
