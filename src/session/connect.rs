@@ -9,7 +9,7 @@ use futures_util::stream::SelectAll;
 use tokio::time::{sleep, timeout};
 
 use super::{
-    establish::{Established, Plan, establish},
+    establish::{Established, FirstQuic, Plan, establish},
     event::{Event, Front},
     lanes::Lanes,
     meet::Paired,
@@ -85,17 +85,10 @@ pub async fn connect(
     let mut signalling = Signalling::new(room, &keys, role);
     let lanes = [(CONTROL, CONTROL_LABEL), (FIRST_DATA, DATA)];
     let kinds = network.lanes();
-    let quic = kinds.contains(&LANE_QUIC).then(Identity::new);
-    let plan = Plan {
-        role,
-        keys: keys.clone(),
-        lanes,
-        mtu: SAFE_MTU,
-        words,
-        kinds,
-        quic,
-        quic_anywhere: network.kinds == Kinds::Quic,
-    };
+    let anywhere = network.kinds == Kinds::Quic;
+    let first_quic = || FirstQuic { identity: Identity::new(), anywhere };
+    let quic = kinds.contains(&LANE_QUIC).then(first_quic);
+    let plan = Plan { role, keys: keys.clone(), lanes, mtu: SAFE_MTU, words, kinds, quic };
     let established = tokio::select! {
         established = establish(plan, &mut signalling, routes) => established,
         () = sleep(PATIENCE) => Err(Error::NoPath),

@@ -11,12 +11,12 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use p2pshare_signal::protocol::Presence;
 use rand_core::Rng;
-use tokio::{task::JoinSet, time::timeout};
+use tokio::task::JoinSet;
 
 use super::{
     meet::random,
     signalling::{Signalled, Signalling},
-    straight::{PATIENCE, open_quic},
+    straight::{in_time, open_quic},
 };
 use crate::{
     error::Error,
@@ -69,10 +69,16 @@ pub(super) struct Plan<const N: usize> {
     pub(super) words: bool,
     /// Kinds of lane that this end can open.
     pub(super) kinds: Vec<u16>,
-    /// What this end shows on the first lane of QUIC, if there may be one.
-    pub(super) quic: Option<Identity>,
-    /// There is to be such a lane on a short line, too.
-    pub(super) quic_anywhere: bool,
+    /// The first lane of QUIC, if there may be one.
+    pub(super) quic: Option<FirstQuic>,
+}
+
+/// A lane of QUIC that is opened while the connection's own lanes are bound.
+pub(super) struct FirstQuic {
+    /// What this end shows on it.
+    pub(super) identity: Identity,
+    /// It is wanted on a short line, too.
+    pub(super) anywhere: bool,
 }
 
 /// What was made.
@@ -100,8 +106,7 @@ struct Establishing<'a, S, const N: usize> {
     peer: Peer,
     ours: Description,
     theirs: Option<Description>,
-    quic: Option<Identity>,
-    quic_anywhere: bool,
+    quic: Option<FirstQuic>,
     opening: Option<Opening>,
     /// Candidates of the peer that were taken.
     candidates: usize,
@@ -130,7 +135,7 @@ pub(super) async fn establish<S: Speech, const N: usize>(
     speech: &mut S,
     routes: Routes,
 ) -> Result<Established<N>, Error> {
-    let Plan { role, keys, lanes, mtu, words, kinds, quic, quic_anywhere } = plan;
+    let Plan { role, keys, lanes, mtu, words, kinds, quic } = plan;
     let labels = lanes.map(|(_, label)| label);
     let (peer, mut channels, mut ours, theirs, early) = match role {
         Role::Sender => {
@@ -144,7 +149,7 @@ pub(super) async fn establish<S: Speech, const N: usize>(
         }
     };
     ours.lanes = kinds;
-    ours.quic = quic.as_ref().map(Identity::fingerprint);
+    ours.quic = quic.as_ref().map(|quic| quic.identity.fingerprint());
     speech.say(&[Signal::Description(ours.clone())]);
     let greetings = lanes.map(|(lane, _)| Greeting { lane, opened: false, peer_wants_words: None });
     let probes = role == Role::Sender && mtu > SAFE_MTU;
@@ -157,7 +162,6 @@ pub(super) async fn establish<S: Speech, const N: usize>(
         ours,
         theirs,
         quic,
-        quic_anywhere,
         opening: None,
         candidates: 0,
         found: Vec::new(),
@@ -349,17 +353,16 @@ impl<S: Speech, const N: usize> Establishing<'_, S, N> {
     /// long enough the sender decides.
     async fn open_quic(&mut self) {
         let theirs = self.theirs.as_ref().and_then(|description| description.quic);
-        let (Some(identity), Some(theirs)) = (self.quic.take(), theirs) else { return };
-        let decides = self.role == Role::Sender && !self.quic_anywhere;
+        let (Some(ours), Some(theirs)) = (self.quic.take(), theirs) else { return };
+        let decides = self.role == Role::Sender && !ours.anywhere;
         let is_unwanted = decides && self.peer.round().await <= SHORT;
         if is_unwanted || self.peer.path().await == Path::Relay {
             return;
         }
         let path = self.peer.udp_path().await;
-        let Some(Ok(end)) = path.map(|path| QuicEnd::open(identity, &path)) else { return };
+        let Some(Ok(end)) = path.map(|path| QuicEnd::open(ours.identity, &path)) else { return };
         let open = open_quic(self.role, self.keys.clone(), end, theirs, FIRST_QUIC);
-        let opened = async { timeout(PATIENCE, open).await.unwrap_or(Err(Error::NoPath)) };
-        self.opening.get_or_insert_default().spawn(opened);
+        self.opening.get_or_insert_default().spawn(in_time(open));
     }
 
     /// The binding to both certificates; the peer's own must be the one it described.
@@ -421,8 +424,7 @@ mod tests {
             mtu: SAFE_MTU,
             words: false,
             kinds: Vec::new(),
-            quic: Some(Identity::new()),
-            quic_anywhere: anywhere,
+            quic: Some(FirstQuic { identity: Identity::new(), anywhere }),
         };
         establish(plan, speech, Network::default().prepare(&[])).await.unwrap()
     }

@@ -23,7 +23,7 @@ use super::{
     kinds::Kind,
     progress::Over,
     signalling::Signalled,
-    straight,
+    straight::{self, in_time},
 };
 use crate::{
     error::Error,
@@ -298,7 +298,6 @@ impl Lanes {
             words: false,
             kinds: vec![LANE_DATA_CHANNEL],
             quic: None,
-            quic_anywhere: false,
         };
         let (network, servers) = (self.network.clone(), self.servers.clone());
         let patience = if probes { PROBE_PATIENCE } else { PATIENCE };
@@ -347,15 +346,14 @@ impl Lanes {
 
 /// A lane of TLS, from what is said of listeners to its end.
 async fn run_tls(role: Role, keys: Keys, mut voice: Voice) {
-    let opened = timeout(straight::PATIENCE, straight::open_tls(role, keys, &mut voice)).await;
-    run_stream(Kind::Tls, role, opened.unwrap_or(Err(Error::NoPath)), voice).await;
+    let opened = in_time(straight::open_tls(role, keys, &mut voice)).await;
+    run_stream(Kind::Tls, role, opened, voice).await;
 }
 
 /// The same of QUIC, from what is said of certificates.
 async fn run_quic(role: Role, keys: Keys, path: Option<UdpPath>, mut voice: Voice) {
-    let open = straight::agree_on_quic(role, keys, path, &mut voice);
-    let opened = timeout(straight::PATIENCE, open).await;
-    run_stream(Kind::Quic, role, opened.unwrap_or(Err(Error::NoPath)), voice).await;
+    let opened = in_time(straight::agree_on_quic(role, keys, path, &mut voice)).await;
+    run_stream(Kind::Quic, role, opened, voice).await;
 }
 
 /// The same of the first one, which is being opened.

@@ -35,13 +35,20 @@ use crate::{
 };
 
 /// How long a lane may take to come up.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long the other end may take for its first message.
 const GREETING: Duration = Duration::from_secs(2);
 
 /// Connections on which the receiver waits for the sender's first message at once.
 const MOST_GREETINGS: usize = 8;
+
+/// What becomes of a lane that is being opened, which may take so long and no longer.
+pub(super) async fn in_time<S>(
+    opening: impl Future<Output = Result<Connection<S>, Error>>,
+) -> Result<Connection<S>, Error> {
+    timeout(PATIENCE, opening).await.unwrap_or(Err(Error::NoPath))
+}
 
 /// Opens a lane of TLS.
 ///

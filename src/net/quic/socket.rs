@@ -11,7 +11,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, Waker, ready},
     time::Duration,
@@ -59,8 +59,6 @@ struct Shared {
 #[derive(Debug)]
 struct Queue {
     peer: SocketAddr,
-    /// Bytes that may wait.
-    most: AtomicUsize,
     waiting: Mutex<Waiting>,
 }
 
@@ -104,7 +102,6 @@ impl Sharing {
         let state = UdpSocketState::new(UdpSockRef::from(&shared.socket))?;
         let early = lock(&shared.early).take().filter(|queue| queue.peer == peer);
         let queue = early.unwrap_or_else(|| Queue::new(peer));
-        queue.most.store(MOST_WAITING, Ordering::Relaxed);
         *lock(&shared.taker) = Arc::downgrade(&queue);
         Ok(Arc::new(QuicSocket { shared, state, queue, is_full: AtomicBool::new(false) }))
     }
@@ -135,11 +132,11 @@ impl Shared {
             }
             return length;
         }
-        let queue = self.taker(meta.addr);
+        let taker = self.taker(meta.addr);
         let ecn = meta.ecn.and_then(|ecn| udp::EcnCodepoint::from_bits(ecn as u8));
         let put = |contents: &[u8]| {
-            if let Some(queue) = &queue {
-                queue.put(contents, stride, ecn);
+            if let Some((queue, most)) = &taker {
+                queue.put(contents, stride, ecn, *most);
             }
         };
         if of_quic == datagrams.len() {
@@ -159,25 +156,28 @@ impl Shared {
         kept
     }
 
-    /// Who takes datagrams of QUIC from there: only the peer's are anybody's.
-    fn taker(&self, from: SocketAddr) -> Option<Arc<Queue>> {
-        let taker = lock(&self.taker).upgrade().or_else(|| {
+    /// Who takes datagrams of QUIC from there, and how many bytes of them may wait: only the peer's
+    /// are anybody's.
+    fn taker(&self, from: SocketAddr) -> Option<(Arc<Queue>, usize)> {
+        let open = lock(&self.taker).upgrade().map(|queue| (queue, MOST_WAITING));
+        let taker = open.or_else(|| {
             let is_peers = *lock(&self.peer) == Some(from);
-            is_peers.then(|| lock(&self.early).get_or_insert_with(|| Queue::new(from)).clone())
+            let early = || lock(&self.early).get_or_insert_with(|| Queue::new(from)).clone();
+            is_peers.then(|| (early(), MOST_EARLY))
         });
-        taker.filter(|queue| queue.peer == from)
+        taker.filter(|(queue, _)| queue.peer == from)
     }
 }
 
 impl Queue {
     fn new(peer: SocketAddr) -> Arc<Self> {
-        let (most, waiting) = (AtomicUsize::new(MOST_EARLY), Mutex::default());
-        Arc::new(Self { peer, most, waiting })
+        Arc::new(Self { peer, waiting: Mutex::default() })
     }
 
-    fn put(&self, datagrams: &[u8], stride: usize, ecn: Option<udp::EcnCodepoint>) {
+    /// Adds datagrams, if no more than so many bytes wait then.
+    fn put(&self, datagrams: &[u8], stride: usize, ecn: Option<udp::EcnCodepoint>, most: usize) {
         let mut waiting = lock(&self.waiting);
-        if waiting.bytes + datagrams.len() > self.most.load(Ordering::Relaxed) {
+        if waiting.bytes + datagrams.len() > most {
             return;
         }
         let mut contents = waiting.spare.pop().unwrap_or_default();
