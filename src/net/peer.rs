@@ -359,9 +359,15 @@ impl Peer {
         Some(UdpPath { sharing: self.sharing.clone(), peer })
     }
 
-    /// Closes the connection; what is still queued is lost.
+    /// Closes the connection; what is still queued is lost. That it is closed has left this machine
+    /// afterwards, so that the process may end.
     pub async fn close(self) {
+        let (relays, relay) = (self.relays.clone(), self.relay_in_use);
         close(self.connection.clone()).await;
+        drop(self);
+        if let Some(stand_in) = relay {
+            relays.ended(stand_in).await;
+        }
     }
 }
 

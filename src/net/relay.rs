@@ -143,6 +143,16 @@ impl Relays {
             let _ = task.send(candidate.clone());
         }
     }
+
+    /// Waits until what a stand-in sent last has left, once nobody holds that any more.
+    pub(super) async fn ended(&self, stand_in: u16) {
+        let position = self.stand_ins.iter().position(|address| address.port() == stand_in);
+        if let Some(task) = position.and_then(|position| self.tasks.get(position))
+            && timeout(2 * FAREWELL, task.closed()).await.is_err()
+        {
+            tracing::debug!(stand_in, "a relay does not end");
+        }
+    }
 }
 
 fn free_address() -> io::Result<SocketAddr> {
@@ -191,7 +201,7 @@ struct Client {
 enum Woken {
     Readable(io::Result<()>),
     Outgoing(Option<Datagram>),
-    Peer(Option<Candidate>),
+    Peer(Candidate),
     Time,
 }
 
@@ -209,7 +219,8 @@ impl Client {
         turn_client_proto::stun::Instant::from_std(self.start)
     }
 
-    /// Serves until nobody needs it, or the server does not serve any more.
+    /// Serves until its stand-in is dropped and what that sent last has left, or until the server
+    /// does not serve any more.
     async fn run(&mut self) -> io::Result<()> {
         loop {
             let wake = match self.turn.poll(self.now()) {
@@ -227,8 +238,8 @@ impl Client {
                     self.receive().await?;
                 }
                 Woken::Outgoing(Some((peer, data))) => self.send(peer, &data),
-                Woken::Peer(Some(candidate)) => self.meet(&candidate),
-                Woken::Outgoing(None) | Woken::Peer(None) => return self.take_leave().await,
+                Woken::Peer(candidate) => self.meet(&candidate),
+                Woken::Outgoing(None) => return self.take_leave().await,
                 Woken::Time => {}
             }
         }
@@ -249,7 +260,7 @@ impl Client {
         tokio::select! {
             read = readable => Woken::Readable(read),
             datagram = datagram => Woken::Outgoing(datagram),
-            candidate = self.relay.peers.recv() => Woken::Peer(candidate),
+            Some(candidate) = self.relay.peers.recv() => Woken::Peer(candidate),
             () = sleep_until(wake.into()) => Woken::Time,
         }
     }
@@ -364,5 +375,50 @@ fn candidate(relayed: SocketAddr, carrier: Carrier) -> Candidate {
         host: CandidateHost::Address(relayed.ip()),
         port: relayed.port(),
         kind: CandidateKind::Relay,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use webrtc::runtime::Transmit as Outgoing;
+
+    use super::*;
+    use crate::net::ice::HostPort;
+
+    #[tokio::test]
+    async fn what_a_stand_in_sent_last_leaves_before_the_relay_takes_leave() {
+        const SENT: usize = 20;
+        let silent = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let server = TurnServer {
+            at: HostPort { host: "127.0.0.1".into(), port: silent.local_addr().unwrap().port() },
+            carrier: Carrier::Udp,
+            username: "name".to_owned(),
+            password: "secret".to_owned(),
+            is_open: false,
+        };
+        let (socket, queues) = RelaySocket::new(LOCAL);
+        let (peer, peers) = mpsc::unbounded_channel();
+        let (events, _) = mpsc::unbounded_channel();
+        let wire = Wire::connect(&server, &Dialer::default()).await.unwrap();
+        let mut client = Client::new(Relay { server, stand_in: 1, queues, peers, events }, wire);
+
+        let last = Outgoing {
+            destination: SERVER,
+            contents: b"bye",
+            ecn: None,
+            segment_size: None,
+            src_ip: None,
+        };
+        for _ in 0..SENT {
+            poll_fn(|cx| socket.poll_send(cx, &last)).await.unwrap();
+        }
+        drop((socket, peer));
+        let later = Instant::now() + Duration::from_secs(60);
+        for _ in 0..SENT {
+            assert!(matches!(client.wait(later).await, Woken::Outgoing(Some(_))));
+        }
+        assert!(matches!(client.wait(later).await, Woken::Outgoing(None)));
     }
 }

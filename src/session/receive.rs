@@ -44,7 +44,7 @@ use crate::{
         frame::{Frame, FrameError, MAX_FRAME, Reason},
         manifest::{Entry, EntryError, FileId, Kind},
         offer::Offer as Manifest,
-        receiver::{Action, Conflict, Input, Receiver},
+        receiver::{Action, Conflict, Input, Receiver, Wait},
         reunion::Reunion,
         sender::{Failure, Outcome},
     },
@@ -285,7 +285,7 @@ impl<'a> Receiving<'a> {
             let waits = self.machine.waits_for().is_some();
             let mut reports = Vec::new();
             tokio::select! {
-                heard = self.ties.next() => self.heard(heard),
+                heard = self.ties.next() => self.heard(heard).await,
                 _ = self.reports.recv_many(&mut reports, REPORTS) => {
                     reports.into_iter().for_each(|report| self.reported(report));
                 }
@@ -468,7 +468,7 @@ impl<'a> Receiving<'a> {
 
     // What happens.
 
-    fn heard(&mut self, heard: Heard) {
+    async fn heard(&mut self, heard: Heard) {
         let input = match heard {
             Heard::Control(arrived) => self.control(arrived),
             Heard::Data(arrived) => self.data(arrived),
@@ -479,6 +479,7 @@ impl<'a> Receiving<'a> {
             }
             Heard::Cancel(reason) => Some(Input::Peer(Frame::Cancel(reason))),
             Heard::Closed => Some(Input::Closed),
+            Heard::Left => self.has_parted().await.then_some(Input::Closed),
             Heard::Lost => Some(Input::PathLost),
             Heard::Reconnected => {
                 self.allowance = Allowance::new();
@@ -494,6 +495,12 @@ impl<'a> Receiving<'a> {
             self.ties.be_patient_for(PATIENCE);
         }
         input.into_iter().for_each(|input| self.machine.handle(input));
+    }
+
+    /// Whether a sender that left the room has nothing more to say: that it closed the connection
+    /// may have been lost. The server, which tells of it, could only hasten the end.
+    async fn has_parted(&self) -> bool {
+        self.machine.waits_for() == Some(Wait::Farewell) && self.ties.is_drained().await
     }
 
     /// What arrived on the control channel, where no bulk may travel.

@@ -156,6 +156,8 @@ pub enum Heard {
     Closed,
     /// The path is lost; a new one is looked for.
     Lost,
+    /// The peer has left the room, and its reason for that, if it gave one, was heard before.
+    Left,
     /// There is a new connection, in place of one that was lost or not.
     Reconnected,
     /// There will be none.
@@ -266,6 +268,16 @@ impl Ties {
         self.link.iter_mut().for_each(|link| link.lanes.close(lane));
     }
 
+    /// Whether the peer has everything that was said on the control channel; it may take a moment
+    /// to say so.
+    pub async fn is_drained(&self) -> bool {
+        // SCTP acknowledges it up to 200 ms later (RFC 9260, section 6.2).
+        match &self.link {
+            Some(link) => timeout(LAST_WORDS, link.control.0.drained()).await.is_ok(),
+            None => false,
+        }
+    }
+
     /// From now on, a lost connection is looked for only so long.
     pub fn be_patient_for(&mut self, patience: Duration) {
         self.patience = self.patience.min(patience);
@@ -315,6 +327,9 @@ impl Ties {
             // A receiver that died may come back before its path is known to be lost.
             if self.seen_leaving && self.meeting.role == Role::Sender {
                 self.look();
+            }
+            if *presence == Presence::Left {
+                return Some(Heard::Left);
             }
         }
         match cancelled(signalled) {
@@ -373,15 +388,15 @@ impl Ties {
 
     /// Takes leave of the peer, with a reason when this end gives up.
     pub async fn end(self, reason: Option<Reason>) {
-        drop(self.search);
-        let Some(link) = self.link else { return };
         if reason.is_none() && self.meeting.role == Role::Sender && self.unproved {
-            // What was said last must arrive before the connection is closed. SCTP acknowledges it
-            // up to 200 ms later (RFC 9260, section 6.2).
-            let drained = timeout(LAST_WORDS, link.control.0.drained()).await;
-            tracing::debug!(?drained, "control channel");
+            // What was said last must arrive before the connection is closed.
+            let drained = self.is_drained().await;
+            tracing::debug!(drained, "control channel");
         }
-        link.end(reason).await;
+        drop(self.search);
+        if let Some(link) = self.link {
+            link.end(reason).await;
+        }
     }
 }
 

@@ -334,6 +334,8 @@ impl<'a> Sending<'a> {
                 self.watch.hear(limit);
                 None
             }
+            // It is heard on the connection when that is so.
+            Heard::Left => None,
             Heard::Cancel(reason) => Some(Input::Peer(Frame::Cancel(reason))),
             Heard::Closed | Heard::Lost => {
                 self.drop_feed();

@@ -174,20 +174,24 @@ fn tree_of(root: impl AsRef<Path>) -> BTreeMap<String, Vec<u8>> {
 /// Does the steps, as far as the receiver lets it.
 async fn play(rogue: &mut Rogue, steps: Vec<Step>) {
     for step in steps {
-        let goes_on = match step {
-            Control(frame) => rogue.say(CONTROL, &frame).await,
-            Data(frame) => rogue.say(FIRST_DATA, &frame).await,
-            Accepted => rogue.hear_until(is_want).await.is_some(),
-            Close => {
-                rogue.drained().await;
-                return;
-            }
-        };
-        if !goes_on {
+        if let Close = step {
+            return rogue.drained().await;
+        }
+        if !take(rogue, step).await {
             return;
         }
     }
     rogue.hear_the_end().await;
+}
+
+/// Does a step; whether the receiver lets it go on.
+async fn take(rogue: &mut Rogue, step: Step) -> bool {
+    match step {
+        Control(frame) => rogue.say(CONTROL, &frame).await,
+        Data(frame) => rogue.say(FIRST_DATA, &frame).await,
+        Accepted => rogue.hear_until(is_want).await.is_some(),
+        Close => false,
+    }
 }
 
 /// A script, and how the receiver must end.
@@ -675,12 +679,7 @@ fn carry_through(steps: Vec<Step>) -> Ended {
         let (stage, mut rogue) = Stage::set(&server, 1).await;
         let mut peak = 0;
         for (count, step) in steps.into_iter().enumerate() {
-            let goes_on = match step {
-                Control(frame) => rogue.say(CONTROL, &frame).await,
-                Data(frame) => rogue.say(FIRST_DATA, &frame).await,
-                Accepted => rogue.hear_until(is_want).await.is_some(),
-                Close => unreachable!("whoever closes carries nothing through"),
-            };
+            let goes_on = take(&mut rogue, step).await;
             if count % 16 == 0 {
                 peak = peak.max(peak_memory(stage.receiver.id()));
             }
@@ -689,7 +688,7 @@ fn carry_through(steps: Vec<Step>) -> Ended {
             }
         }
         // After FinOk the receiver waits for the connection's end, so it can be looked at.
-        rogue.hear_until(|frame| matches!(frame, Frame::FinOk(_))).await;
+        rogue.hear_until(is_fin_ok).await;
         peak = peak.max(peak_memory(stage.receiver.id()));
         rogue.close().await;
         (stage, peak)
@@ -711,11 +710,31 @@ fn is_want(frame: &Frame) -> bool {
     matches!(frame, Frame::Want(_))
 }
 
+fn is_fin_ok(frame: &Frame) -> bool {
+    matches!(frame, Frame::FinOk(_))
+}
+
 #[test]
 fn a_rogue_that_behaves_gets_its_file_through() {
     let content = bytes(SIZE);
     let size = u64::try_from(SIZE).unwrap();
     carry_through(after_accept(size, whole_file(&content))).arrived(&content);
+}
+
+#[test]
+fn a_sender_that_leaves_its_room_has_parted_even_if_its_connection_stands() {
+    let (server, runtime) = (Server::start(), runtime());
+    let (content, size) = (bytes(SIZE), u64::try_from(SIZE).unwrap());
+    let stage = runtime.block_on(async {
+        let (stage, mut rogue) = Stage::set(&server, 1).await;
+        for step in after_accept(size, whole_file(&content)) {
+            assert!(take(&mut rogue, step).await);
+        }
+        rogue.hear_until(is_fin_ok).await.expect("the file is safe");
+        assert!(rogue.leave().await, "the receiver waits for more");
+        stage
+    });
+    stage.receiver.finish().expect(0);
 }
 
 #[test]

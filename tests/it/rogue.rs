@@ -248,6 +248,15 @@ impl Rogue {
         self.peer.close().await;
         self.signalling.leave(None).await;
     }
+
+    /// Leaves the room without a word and keeps the connection; whether the other end closes it
+    /// before it would lose its patience.
+    pub(crate) async fn leave(self) -> bool {
+        let Self { peer: _peer, control: (_, mut control), signalling, .. } = self;
+        signalling.leave(None).await;
+        let closed = async { while !matches!(control.next().await, LaneEvent::Closed) {} };
+        timeout(PATIENCE / 12, closed).await.is_ok()
+    }
 }
 
 const LABELS: [&str; 2] = [CONTROL_LABEL, DATA];
