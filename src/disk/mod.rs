@@ -4,6 +4,7 @@
 //! * [`tree`]: the files and folders that are sent, walked while they are
 //! * [`source`]: their chunks, and whether they changed meanwhile; also texts and streams; `draft`:
 //!   the message that they are read into
+//! * [`hashing`]: SHA-256 of chunks, two at a time
 //! * [`sink`]: where files land and how they get their names; `pipe`: the same for one stream
 //! * [`staging`], [`journal`], `registry`: what is there before that, and after an interruption
 //! * [`writer`]: the thread that writes and hashes what arrives; `gather`: what it writes together;
@@ -14,6 +15,7 @@
 pub mod alone;
 mod draft;
 mod gather;
+pub mod hashing;
 pub mod journal;
 mod pipe;
 mod platform;
@@ -63,7 +65,7 @@ impl Spent {
         add(&self.disk, since);
     }
 
-    fn with_hashing(&self, since: Instant) {
+    pub(crate) fn with_hashing(&self, since: Instant) {
         add(&self.hashing, since);
     }
 }

@@ -14,11 +14,11 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use sha2::{Digest, Sha256};
 
 use super::{
     Spent,
     draft::Draft,
+    hashing::{BLOCK, Pairs, Unhashed},
     platform::{self, Stamp},
     tree::{Found, Selection, Tree},
 };
@@ -116,8 +116,8 @@ struct Stream {
 /// What became of a chunk.
 #[derive(Debug)]
 pub enum Chunk {
-    /// It is in the frames.
-    Read(ChunkHash),
+    /// It is in the frames, and to be hashed.
+    Read(Unhashed),
     /// The stream has ended before it, after so many bytes.
     Ended(u64),
 }
@@ -296,16 +296,16 @@ impl<'a> ChunkReader<'a> {
         };
         let (start, length) = entry.chunking().span(chunk).unwrap_or_default();
         let whole = usize::try_from(length).unwrap_or(usize::MAX);
-        let hash = match &source.content {
+        let read = match &source.content {
             Content::Tree(tree) => {
                 let file = self.file(tree, id, entry)?;
-                let hash = frames.chunk(id, chunk, whole, |offset, part| {
+                let read = frames.chunk(id, chunk, whole, |offset, part| {
                     platform::read_at(file, part, start + offset as u64)
                 });
                 if entry.chunk_count() == Some(1) {
                     source.check_open(file, id, entry)?;
                 }
-                hash
+                read
             }
             Content::Text(text) => frames.chunk(id, chunk, whole, copy(text)),
             Content::Stream(stream) => {
@@ -317,7 +317,7 @@ impl<'a> ChunkReader<'a> {
                 frames.chunk(id, chunk, bytes.len(), copy(&bytes))
             }
         };
-        Ok(Chunk::Read(ChunkHash { file: id, chunk, hash: hash.map_err(failed)? }))
+        read.map(Chunk::Read).map_err(failed)
     }
 
     /// The hash of a chunk of a file.
@@ -325,9 +325,13 @@ impl<'a> ChunkReader<'a> {
     /// # Errors
     /// As [`ChunkReader::read`].
     pub fn hash(&mut self, id: FileId, entry: &Entry, chunk: u32) -> Result<Hash, SourceError> {
+        self.unhashed(id, entry, chunk).map(Unhashed::hash)
+    }
+
+    fn unhashed(&mut self, id: FileId, entry: &Entry, chunk: u32) -> Result<Unhashed, SourceError> {
         let mut nowhere = Frames::new(MAX_MESSAGE, |_| Some(MAX_MESSAGE));
         match self.read(id, entry, chunk, &mut nowhere)? {
-            Chunk::Read(chunk) => Ok(chunk.hash),
+            Chunk::Read(chunk) => Ok(chunk),
             Chunk::Ended(_) => Err(self.source.changed(entry)),
         }
     }
@@ -403,15 +407,15 @@ impl<'a> Frames<'a> {
         self.wanted
     }
 
-    /// Reads a chunk part by part into the tails of frames, and gives its hash.
+    /// Reads a chunk part by part into the tails of frames, and gives what is to be hashed.
     fn chunk(
         &mut self,
         file: FileId,
         chunk: u32,
         length: usize,
         mut read: impl FnMut(usize, &mut [u8]) -> io::Result<()>,
-    ) -> io::Result<Hash> {
-        let mut hasher = Sha256::new();
+    ) -> io::Result<Unhashed> {
+        let mut unhashed = Unhashed::default();
         let mut offset = 0;
         while offset < length {
             let part = self.room(length - offset);
@@ -425,14 +429,22 @@ impl<'a> Frames<'a> {
                 return Err(error);
             }
             self.spent.into_iter().for_each(|spent| spent.with_disk(started));
-            let started = Instant::now();
-            hasher.update(bytes);
-            self.spent.into_iter().for_each(|spent| spent.with_hashing(started));
             self.payload += part;
             self.untold += part;
             offset += part;
+            let started = Instant::now();
+            if part == length {
+                unhashed.add_now(bytes);
+            } else if offset == length {
+                // The message goes on with something else.
+                unhashed.add(Bytes::copy_from_slice(bytes));
+            } else {
+                let end = self.message.len();
+                unhashed.add(self.end_message().slice(end - part..end));
+            }
+            self.spent.into_iter().for_each(|spent| spent.with_hashing(started));
         }
-        Ok(Hash(hasher.finalize().into()))
+        Ok(unhashed)
     }
 
     /// Bytes of a chunk's rest that go into the frame at hand, or a new one.
@@ -444,7 +456,8 @@ impl<'a> Frames<'a> {
             self.message.put(&self.number.to_be_bytes());
             self.message.put(&DATA_TYPE);
         }
-        rest.min(self.longest - self.message.len() - RECORD_HEADER)
+        let room = self.longest - self.message.len() - RECORD_HEADER;
+        if rest > room && room > BLOCK { room / BLOCK * BLOCK } else { rest.min(room) }
     }
 
     /// Tells a hash, after the chunk.
@@ -468,17 +481,20 @@ impl<'a> Frames<'a> {
         }
     }
 
-    fn end_message(&mut self) {
-        if !self.message.is_empty() {
-            let payload = std::mem::take(&mut self.payload) as u64;
-            let bytes = self.message.finish();
-            let message = Message { number: self.number, bytes, payload };
-            self.number += 1;
-            match (self.give)(message) {
-                Some(longest) => self.longest = longest.clamp(SHORTEST, MAX_MESSAGE),
-                None => self.wanted = false,
-            }
+    /// Gives the message at hand away, if there is one; it is shared with whoever takes it.
+    fn end_message(&mut self) -> Bytes {
+        if self.message.is_empty() {
+            return Bytes::new();
         }
+        let payload = std::mem::take(&mut self.payload) as u64;
+        let bytes = self.message.finish();
+        let message = Message { number: self.number, bytes: bytes.clone(), payload };
+        self.number += 1;
+        match (self.give)(message) {
+            Some(longest) => self.longest = longest.clamp(SHORTEST, MAX_MESSAGE),
+            None => self.wanted = false,
+        }
+        bytes
     }
 }
 
@@ -507,10 +523,13 @@ pub fn digest(path: &Path) -> Result<Hash, SourceError> {
     let entry = entry.filter(|entry| entry.kind == Kind::File);
     let entry = entry.ok_or_else(|| SourceError::NotAFile(path.to_owned()))?;
     let mut reader = ChunkReader::new(&source);
-    let hashes = (0..entry.chunking().count()).map(|chunk| reader.hash(FileId(0), &entry, chunk));
-    let digest = tree(&hashes.collect::<Result<Vec<_>, _>>()?);
+    let (mut pairs, mut hashed) = (Pairs::default(), Vec::new());
+    for chunk in 0..entry.chunking().count() {
+        hashed.extend(pairs.take((), reader.unhashed(FileId(0), &entry, chunk)?));
+    }
+    hashed.extend(pairs.rest());
     source.check_unchanged(FileId(0), &entry)?;
-    Ok(digest)
+    Ok(tree(&hashed.into_iter().map(|((), hash)| hash).collect::<Vec<_>>()))
 }
 
 #[cfg(test)]
@@ -565,9 +584,11 @@ mod tests {
         let mut expected = Vec::new();
         for (file, entry) in (0..).map(FileId).zip(entries) {
             for chunk in 0..entry.chunking().count() {
-                let Chunk::Read(hash) = reader.read(file, entry, chunk, &mut take).unwrap() else {
+                let Chunk::Read(unhashed) = reader.read(file, entry, chunk, &mut take).unwrap()
+                else {
                     panic!("no stream")
                 };
+                let hash = ChunkHash { file, chunk, hash: unhashed.hash() };
                 take.hash(hash);
                 expected.push(hash);
             }
@@ -617,7 +638,8 @@ mod tests {
         };
         let first = read(0);
         assert!(matches!(read(1), Chunk::Read(_)));
-        assert!(matches!((first, read(0)), (Chunk::Read(a), Chunk::Read(b)) if a == b));
+        let [Chunk::Read(first), Chunk::Read(again)] = [first, read(0)] else { panic!("it ended") };
+        assert_eq!(first.hash(), again.hash());
         source.forget(2);
         assert!(matches!(read(2), Chunk::Read(_)));
         assert!(matches!(read(3), Chunk::Ended(2_500_000)));

@@ -12,12 +12,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sha2::{Digest, Sha256};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{
     Spent,
     gather::Run,
+    hashing::{Pairs, Unhashed},
     journal::Session,
     pipe::Pipe,
     platform,
@@ -36,7 +36,7 @@ const HASH_STEP: usize = 256 * 1024;
 /// Parts that were stored are told of together: each time somebody has to be woken.
 const TOLD_TOGETHER: u32 = 4;
 
-/// So long it is waited for what follows a part, before the part is written alone.
+/// So long it is waited for what follows, before a part is written alone, or a chunk hashed alone.
 const GATHER: Duration = Duration::from_millis(2);
 
 /// Where everything goes.
@@ -120,7 +120,8 @@ impl Writer {
         let spent = Arc::new(Spent::default());
         let work = Work {
             target: None,
-            hashers: HashMap::new(),
+            unhashed: HashMap::new(),
+            pairs: Pairs::default(),
             hasher,
             spent: spent.clone(),
             run: None,
@@ -165,7 +166,10 @@ enum Open {
 
 struct Work {
     target: Option<Open>,
-    hashers: HashMap<(FileId, u32), Sha256>,
+    /// What was written of chunks.
+    unhashed: HashMap<(FileId, u32), Unhashed>,
+    /// Chunks that were written, and are to be checked.
+    pairs: Pairs<(FileId, u32)>,
     hasher: Hasher,
     spent: Arc<Spent>,
     /// What is to be written together.
@@ -194,16 +198,17 @@ impl Work {
         }
     }
 
-    /// The next order. Before it is waited for, what there is is written, and told.
+    /// The next order. Before it is waited for, what there is is written and hashed, and told.
     fn next(&mut self, queue: &mpsc::Receiver<Order>) -> Result<Order, mpsc::RecvError> {
         if let Ok(order) = queue.try_recv() {
             return Ok(order);
         }
-        if self.run.is_some() {
+        if self.run.is_some() || self.pairs.is_waiting() {
             if let Ok(order) = queue.recv_timeout(GATHER) {
                 return Ok(order);
             }
             self.attempt(Self::write_run);
+            self.hash_rest();
         }
         self.tell_stored();
         queue.recv()
@@ -229,9 +234,7 @@ impl Work {
         match command {
             Command::Open(target, items) => return self.open(target, &items),
             Command::Check(file, chunk) => {
-                let hasher = self.hashers.remove(&(file, chunk)).unwrap_or_default();
-                let hash = Hash(hasher.finalize().into());
-                self.done(Input::ChunkStored(ChunkHash { file, chunk, hash }));
+                self.check(file, chunk);
                 return Ok(());
             }
             _ => {}
@@ -259,13 +262,32 @@ impl Work {
     }
 
     fn hash(&mut self, part: &Part) {
-        let hasher = self.hashers.entry((part.file, part.chunk)).or_default();
+        let chunk = self.unhashed.entry((part.file, part.chunk)).or_default();
         if part.offset == 0 {
-            *hasher = Sha256::new();
+            *chunk = Unhashed::default();
         }
         let started = Instant::now();
-        hasher.update(&part.bytes);
+        chunk.add(part.bytes.clone());
         self.spent.with_hashing(started);
+    }
+
+    fn check(&mut self, file: FileId, chunk: u32) {
+        let unhashed = self.unhashed.remove(&(file, chunk)).unwrap_or_default();
+        let started = Instant::now();
+        let hashed = self.pairs.take((file, chunk), unhashed);
+        self.spent.with_hashing(started);
+        hashed.into_iter().for_each(|hashed| self.hashed(hashed));
+    }
+
+    fn hash_rest(&mut self) {
+        let started = Instant::now();
+        let hashed = self.pairs.rest();
+        self.spent.with_hashing(started);
+        hashed.into_iter().for_each(|hashed| self.hashed(hashed));
+    }
+
+    fn hashed(&mut self, ((file, chunk), hash): ((FileId, u32), Hash)) {
+        self.done(Input::ChunkStored(ChunkHash { file, chunk, hash }));
     }
 
     fn write(&mut self, part: Part) -> Result<(), SinkError> {
@@ -430,17 +452,17 @@ impl Hasher {
 fn hash_of(from: &File, entry: &Entry, chunk: u32) -> io::Result<Hash> {
     let (start, length) = entry.chunking().span(chunk).ok_or(io::ErrorKind::InvalidInput)?;
     let end = start.saturating_add(u64::from(length));
-    let mut hasher = Sha256::new();
+    let mut hashed = Unhashed::default();
     let mut buffer = vec![0; HASH_STEP];
     let mut position = start;
     while position < end {
         let left = usize::try_from(end - position).unwrap_or(HASH_STEP).min(HASH_STEP);
         let part = buffer.get_mut(..left).unwrap_or_default();
         platform::read_at(from, part, position)?;
-        hasher.update(&*part);
+        hashed.add_now(part);
         position += left as u64;
     }
-    Ok(Hash(hasher.finalize().into()))
+    Ok(hashed.hash())
 }
 
 /// The session may have ended already.

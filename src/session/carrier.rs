@@ -86,6 +86,8 @@ pub enum Change {
     Open(u32, AnySender),
     /// One is gone.
     Gone(u32),
+    /// One of this kind did not come up.
+    InVain(Kind),
 }
 
 /// What the carrier has done, and waited for.
@@ -387,6 +389,7 @@ impl Carrier {
         match change {
             Change::Open(number, sender) => self.open(number, sender, now),
             Change::Gone(number) => self.gone(number, now),
+            Change::InVain(kind) => self.choice.gone(kind, now),
         }
     }
 

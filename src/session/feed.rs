@@ -6,7 +6,7 @@ use std::{
     cell::RefCell,
     sync::{Arc, mpsc as queue},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::{sync::mpsc, task::JoinHandle};
@@ -15,6 +15,7 @@ use super::carrier::{Carrier, Change, Figures, Handle, Need, Shared, Wishes};
 use crate::{
     disk::{
         Spent,
+        hashing::Pairs,
         source::{Chunk, ChunkReader, Frames, Source, SourceError},
     },
     net::{lane::LaneSender, network::Faster},
@@ -22,7 +23,7 @@ use crate::{
         digest::Hash,
         frame::ChunkHash,
         lanes::Message,
-        manifest::{Entry, FileId},
+        manifest::{Entry, FileId, Kind},
     },
 };
 
@@ -31,6 +32,10 @@ const TOGETHER: usize = 4;
 
 /// How many times as many are read ahead of the lanes: 2 MiB.
 const READ_AHEAD: usize = 8;
+
+/// A chunk that took longer to be read and handed to lanes is hashed at once: who waits for the next
+/// would gain nothing by it.
+const QUICK: Duration = Duration::from_millis(50);
 
 /// Reports that are taken together.
 const BATCH: usize = 256;
@@ -185,10 +190,12 @@ impl Reader {
             given.map(|()| shared.length())
         };
         let mut frames = Frames::new(shared.length(), give).measured(&self.spent);
+        let mut pairs = Pairs::default();
         while frames.wanted() {
             let job = if let Ok(job) = self.jobs.try_recv() {
                 job
             } else {
+                self.tell(pairs.rest(), &mut frames);
                 frames.flush();
                 if !together.borrow().is_empty() && give_all().is_none() {
                     return;
@@ -198,32 +205,57 @@ impl Reader {
                     Err(_) => return,
                 }
             };
-            let (fed, hash) = carry_out(&self.source, &mut reader, &mut frames, job);
-            // The session may have ended already.
-            fed.into_iter().for_each(|fed| drop(self.report.send(fed)));
-            hash.into_iter().for_each(|hash| frames.hash(hash));
+            self.carry_out(&mut reader, &mut frames, &mut pairs, job);
         }
     }
-}
 
-/// What is to be reported, and the hash that is to be told after that.
-fn carry_out(
-    source: &Source,
-    reader: &mut ChunkReader<'_>,
-    frames: &mut Frames<'_>,
-    job: Job,
-) -> (Option<Fed>, Option<ChunkHash>) {
-    match job {
-        Job::Announce(chunk) => (None, Some(chunk)),
-        Job::Close(file, entry) => match source.check_unchanged(file, &entry) {
-            Ok(()) => (Some(Fed::Unchanged(file)), None),
-            Err(error) => (Some(Fed::Changed(file, error)), None),
-        },
-        Job::Read(file, entry, chunk) => match reader.read(file, &entry, chunk, frames) {
-            Ok(Chunk::Read(chunk)) => (Some(Fed::Read(chunk)), Some(chunk)),
-            Ok(Chunk::Ended(size)) => (Some(Fed::Ended(file, size)), None),
-            Err(error) => (Some(Fed::Unreadable(file, error)), None),
-        },
+    fn carry_out(
+        &self,
+        reader: &mut ChunkReader<'_>,
+        frames: &mut Frames<'_>,
+        pairs: &mut Pairs<(FileId, u32)>,
+        job: Job,
+    ) {
+        let started = Instant::now();
+        let fed = match job {
+            Job::Announce(chunk) => return frames.hash(chunk),
+            Job::Close(file, entry) => match self.source.check_unchanged(file, &entry) {
+                Ok(()) => Fed::Unchanged(file),
+                Err(error) => Fed::Changed(file, error),
+            },
+            Job::Read(file, entry, chunk) => match reader.read(file, &entry, chunk, frames) {
+                Ok(Chunk::Read(unhashed)) => {
+                    let may_wait = entry.kind == Kind::File && started.elapsed() < QUICK;
+                    let started = Instant::now();
+                    let hashed = pairs.take((file, chunk), unhashed);
+                    let rest = if may_wait { None } else { pairs.rest() };
+                    self.spent.with_hashing(started);
+                    return self.tell(hashed.into_iter().chain(rest), frames);
+                }
+                Ok(Chunk::Ended(size)) => Fed::Ended(file, size),
+                Err(error) => Fed::Unreadable(file, error),
+            },
+        };
+        self.tell(pairs.rest(), frames);
+        self.report(fed);
+    }
+
+    /// Reports chunks, and then tells their hashes.
+    fn tell(
+        &self,
+        hashed: impl IntoIterator<Item = ((FileId, u32), Hash)>,
+        frames: &mut Frames<'_>,
+    ) {
+        for ((file, chunk), hash) in hashed {
+            let hash = ChunkHash { file, chunk, hash };
+            self.report(Fed::Read(hash));
+            frames.hash(hash);
+        }
+    }
+
+    fn report(&self, fed: Fed) {
+        // The session may have ended already.
+        drop(self.report.send(fed));
     }
 }
 

@@ -131,6 +131,11 @@ impl Opening {
         self.state == State::Open
     }
 
+    /// Whether none has come to an end so far, or to nothing.
+    fn is_first(&self) -> bool {
+        self.pause == FIRST_PAUSE
+    }
+
     /// Whether one was asked for so short a time ago that it may yet come.
     fn may_come(&self, within: Duration, now: Instant) -> bool {
         matches!(self.state, State::Asked(then) if now < then + within)
@@ -216,7 +221,7 @@ impl Choice {
         }
     }
 
-    /// It is gone.
+    /// It is gone, or did not come up.
     pub fn gone(&mut self, kind: Kind, now: Instant) {
         self.opening(kind).into_iter().for_each(|opening| opening.gone(now));
     }
@@ -233,8 +238,8 @@ impl Choice {
         if self.tls.is_open() {
             return matches!(self.share, Share::Both(_) | Share::Parked(_));
         }
-        let wait = |opening: &Opening| self.faster.alone && opening.may_come(WANTED, now);
-        !wait(&self.tls) && !wait(&self.quic)
+        let wait = |opening: &Opening| opening.is_first() && opening.may_come(WANTED, now);
+        !self.faster.alone || !(wait(&self.tls) || wait(&self.quic))
     }
 
     /// Whether more data channels may be opened if that helps.
@@ -483,8 +488,13 @@ mod tests {
             assert_eq!(choice.asks(SHORT_LINE, now), Some(kind));
             assert!(!choice.ice_carries(now));
             assert!(choice.ice_carries(now + WANTED), "there is none");
+            let mut failing = choice.clone();
             choice.opened(kind, LONG_LINE, now);
             assert_eq!(choice.ice_carries(now), kind == Kind::Quic);
+            failing.gone(kind, now);
+            assert!(failing.ice_carries(now), "it is waited for once");
+            assert_eq!(failing.asks(LONG_LINE, now + FIRST_PAUSE), Some(kind));
+            assert!(failing.ice_carries(now + FIRST_PAUSE), "it is waited for once");
         }
     }
 

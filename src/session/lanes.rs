@@ -87,8 +87,10 @@ pub(super) enum News {
     Say(u32, Vec<Signal>),
     /// A lane is open; at the receiver, one of TLS or QUIC brings only.
     Open(u32, Option<AnySender>, LaneReceiver),
-    /// A lane is not there any more, or did not come up.
+    /// A lane is not there any more.
     Gone(u32),
+    /// A lane did not come up.
+    InVain(u32, Kind),
 }
 
 /// See the module.
@@ -318,10 +320,10 @@ impl Lanes {
                 }
                 self.proven |= self.probe == Some(*lane);
             }
-            News::Gone(lane) => {
-                let is_channel = |task: &Task| task.kind == Kind::DataChannel;
-                let failed = self.tasks.remove(lane).is_some_and(|t| !t.open && is_channel(&t));
-                if self.role == Role::Sender && failed {
+            News::Gone(lane) => self.close(*lane),
+            News::InVain(lane, kind) => {
+                let failed = self.tasks.remove(lane).is_some();
+                if self.role == Role::Sender && *kind == Kind::DataChannel && failed {
                     self.failed(*lane);
                 }
             }
@@ -386,10 +388,13 @@ async fn run_stream<S>(
             let _ = voice.tell.send(News::Open(lane, any, receiver));
             while voice.signals.recv().await.is_some() {}
             sender.into_iter().for_each(|sender| sender.close());
+            let _ = voice.tell.send(News::Gone(lane));
         }
-        Err(error) => tracing::debug!(lane, ?kind, %error, "the lane does not come up"),
+        Err(error) => {
+            tracing::debug!(lane, ?kind, %error, "the lane does not come up");
+            let _ = voice.tell.send(News::InVain(lane, kind));
+        }
     }
-    let _ = voice.tell.send(News::Gone(lane));
 }
 
 /// A data channel, from its description to its end.
@@ -404,8 +409,8 @@ async fn run(
     let routes = network.prepare(&servers);
     let mtu = plan.mtu;
     let established = timeout(patience, establish(plan, &mut voice, routes)).await;
-    match established {
-        Ok(Ok(Established { mut peer, channels: [(sender, receiver)], .. })) => {
+    match established.unwrap_or(Err(Error::NoPath)) {
+        Ok(Established { mut peer, channels: [(sender, receiver)], .. }) => {
             tracing::debug!(lane, mtu, "lane");
             peer.opened();
             // The connection may have ended.
@@ -418,9 +423,11 @@ async fn run(
                 }
             }
             peer.close().await;
+            let _ = voice.tell.send(News::Gone(lane));
         }
-        Ok(Err(error)) => tracing::debug!(lane, mtu, %error, "lane"),
-        Err(_) => tracing::debug!(lane, mtu, "the lane does not come up"),
+        Err(error) => {
+            tracing::debug!(lane, mtu, %error, "the lane does not come up");
+            let _ = voice.tell.send(News::InVain(lane, Kind::DataChannel));
+        }
     }
-    let _ = voice.tell.send(News::Gone(lane));
 }

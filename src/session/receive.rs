@@ -472,7 +472,7 @@ impl<'a> Receiving<'a> {
         let input = match heard {
             Heard::Control(arrived) => self.control(arrived),
             Heard::Data(arrived) => self.data(arrived),
-            Heard::Lane(..) | Heard::LaneGone(_) => None,
+            Heard::Lanes(_) => None,
             Heard::Limited(limit) => {
                 self.watch.hear(limit);
                 None

@@ -19,10 +19,11 @@ use tokio::{
 };
 
 use super::{
+    carrier::Change,
     connect::{self, Arrived, Link, arrived, parsed},
     event::{Event, Front},
     kinds::Kind,
-    lanes::{AnySender, News},
+    lanes::News,
     meet::{Paired, random},
     progress::Over,
     signalling::{Signalled, cancelled},
@@ -144,10 +145,8 @@ pub enum Heard {
     Control(Arrived),
     /// Something on the data lanes.
     Data(Arrived),
-    /// There is a further data lane.
-    Lane(u32, AnySender),
-    /// A data lane is gone.
-    LaneGone(u32),
+    /// A change of the data lanes that this end sends on.
+    Lanes(Change),
     /// What the other end takes for what limits the transfer.
     Limited(Option<Limit>),
     /// The peer gives up.
@@ -185,7 +184,7 @@ impl Link {
             LaneEvent::Open => None,
             LaneEvent::Closed => {
                 self.lanes.close(lane);
-                Some(Heard::LaneGone(lane))
+                Some(Heard::Lanes(Change::Gone(lane)))
             }
             LaneEvent::Message(message) => match self.inbox.take(message) {
                 Ok(()) => None,
@@ -203,9 +202,10 @@ impl Link {
             }
             News::Open(lane, sender, receiver) => {
                 self.data.push(Numbered::new(lane, receiver));
-                sender.map(|sender| Heard::Lane(lane, sender))
+                sender.map(|sender| Heard::Lanes(Change::Open(lane, sender)))
             }
-            News::Gone(lane) => Some(Heard::LaneGone(lane)),
+            News::Gone(lane) => Some(Heard::Lanes(Change::Gone(lane))),
+            News::InVain(_, kind) => Some(Heard::Lanes(Change::InVain(kind))),
         }
     }
 }

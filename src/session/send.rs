@@ -322,12 +322,8 @@ impl<'a> Sending<'a> {
             Heard::Control(arrived) => arrived_input(arrived),
             // Nothing comes back on data lanes.
             Heard::Data(_) => Some(Input::Malformed),
-            Heard::Lane(lane, sender) => {
-                self.change_lanes(Change::Open(lane, sender));
-                None
-            }
-            Heard::LaneGone(lane) => {
-                self.change_lanes(Change::Gone(lane));
+            Heard::Lanes(change) => {
+                self.change_lanes(change);
                 None
             }
             Heard::Limited(limit) => {
