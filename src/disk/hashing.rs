@@ -2,7 +2,8 @@
 //! waits for each one's result most of the time; it can do those of another chunk meanwhile, which
 //! gives almost one and a half times the rate on one core.
 //!
-//! A chunk's parts are kept until there is another whole chunk; those of a long one are not.
+//! A chunk's parts are kept until there is another whole chunk, but not those of a long one, or of one
+//! that comes in many: whoever sends them must not be able to fill the memory.
 
 use std::{mem, slice};
 
@@ -14,8 +15,9 @@ use sha2::{
 
 use crate::proto::digest::Hash;
 
-/// Bytes of a chunk that are kept, at most: a longer one is hashed as it comes.
+/// Bytes and parts of a chunk that are kept, at most: a longer one is hashed as it comes.
 const LONGEST: usize = 2 * 1024 * 1024;
+const MOST_PARTS: usize = 64;
 
 /// Bytes that SHA-256 takes at once; parts of so many go side by side.
 pub const BLOCK: usize = 64;
@@ -25,8 +27,9 @@ type Core = <Sha256 as CoreProxy>::Core;
 /// A chunk whose hash is not known yet.
 #[derive(Clone, Debug, Default)]
 pub struct Unhashed {
+    /// What was not kept.
     hasher: Sha256,
-    /// What comes after that.
+    /// What came after that.
     kept: Vec<Bytes>,
     /// All there was so far.
     bytes: usize,
@@ -37,7 +40,7 @@ impl Unhashed {
     pub fn add(&mut self, part: Bytes) {
         self.bytes += part.len();
         self.kept.push(part);
-        if self.bytes > LONGEST {
+        if self.bytes > LONGEST || self.kept.len() > MOST_PARTS {
             self.hash_kept();
         }
     }
@@ -195,12 +198,14 @@ mod tests {
     }
 
     #[test]
-    fn of_a_long_chunk_nothing_is_kept() {
-        let mut chunk = Unhashed::default();
-        for _ in 0..3 {
-            chunk.add(vec![7; LONGEST / 2].into());
+    fn little_is_kept_of_a_long_chunk_and_of_one_in_many_parts() {
+        for (part, count) in [(LONGEST / 2, 3), (1, 10 * MOST_PARTS)] {
+            let mut chunk = Unhashed::default();
+            for _ in 0..count {
+                chunk.add(vec![7; part].into());
+                assert!(chunk.kept.len() <= MOST_PARTS && chunk.kept.len() * part <= LONGEST);
+            }
+            assert_eq!(chunk.hash(), Hash::of(&vec![7; part * count]));
         }
-        assert!(chunk.kept.is_empty());
-        assert_eq!(chunk.hash(), Hash::of(&vec![7; 3 * (LONGEST / 2)]));
     }
 }

@@ -33,6 +33,10 @@ use crate::proto::{
 /// Bytes that are hashed at a time.
 const HASH_STEP: usize = 256 * 1024;
 
+/// Chunks whose parts are kept in order to hash two at a time: there are more only where the lanes are
+/// many, and slower than the hash.
+const MOST_KEPT: usize = 4;
+
 /// Parts that were stored are told of together: each time somebody has to be woken.
 const TOLD_TOGETHER: u32 = 4;
 
@@ -262,12 +266,17 @@ impl Work {
     }
 
     fn hash(&mut self, part: &Part) {
+        let are_few = self.unhashed.len() <= MOST_KEPT;
         let chunk = self.unhashed.entry((part.file, part.chunk)).or_default();
         if part.offset == 0 {
             *chunk = Unhashed::default();
         }
         let started = Instant::now();
-        chunk.add(part.bytes.clone());
+        if are_few {
+            chunk.add(part.bytes.clone());
+        } else {
+            chunk.add_now(&part.bytes);
+        }
         self.spent.with_hashing(started);
     }
 
@@ -360,6 +369,7 @@ impl Work {
                 None
             }
             Command::Discard(file) => {
+                self.unhashed.retain(|(of, _), _| *of != file);
                 sink.discard(file);
                 None
             }
