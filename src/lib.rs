@@ -38,9 +38,10 @@
 //! 1. [`disk::tree`] finds its file, and [`proto::sender`] offers that while the walk goes on.
 //! 2. [`proto::receiver`] looks what [`disk::sink`] and [`disk::staging`] have of the file, claims
 //!    that by its hashes, and wants the rest: it decides what is sent.
-//! 3. [`disk::source`] reads the byte into the tail of a frame and hashes it on the way, on a
-//!    thread; [`session::carrier`] sends the frame on one of the [lanes](net::lane) as far as credit
-//!    goes, with a number by which [`proto::lanes`] puts it back into order at the other end.
+//! 3. [`disk::source`] reads the byte into the tail of a frame, and [`disk::hashing`] hashes it, with
+//!    another chunk if there is one, on a thread; [`session::carrier`] sends the frame on one of the
+//!    [lanes](net::lane) as far as credit goes, with a number by which [`proto::lanes`] puts it back
+//!    into order at the other end.
 //! 4. [`session::receive`] hands it to [`proto::receiver`], which checks its place, and on to
 //!    [`disk::writer`], which writes and hashes it, on a thread.
 //! 5. When every chunk's hash and the file's digest fit ([`proto::digest`]) and the whole item is

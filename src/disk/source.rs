@@ -1,5 +1,6 @@
-//! What is sent: files of a tree, a text, or a stream. Chunks are read where they are asked for,
-//! hashed on the way, and put into frames: many small ones share one.
+//! What is sent: files of a tree, a text, or a stream. Chunks are read where they are asked for, and
+//! put into frames: many small ones share one. What is to be [hashed](super::hashing) is the memory of
+//! the frames.
 //!
 //! A file is looked at again at its end, since what changed while it was read is not what anybody
 //! meant to send.

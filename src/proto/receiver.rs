@@ -1047,7 +1047,8 @@ impl Receiver {
     }
 
     fn end(&mut self) {
-        let idle = self.ready.is_empty() && self.committing == 0 && self.checks == 0;
+        // Checks that are still under way are of files that were withdrawn.
+        let idle = self.ready.is_empty() && self.committing == 0;
         if !self.has_everything() || !idle {
             return;
         }
@@ -1490,6 +1491,18 @@ mod tests {
         assert_eq!(failure(&after(&mut receiver, data(0, 3, b"lo"))), None, "on its way already");
         let other = Input::Peer(Frame::Fin(vec![finished(FileId(1), &[])]));
         assert!(after(&mut receiver, other).contains(&Action::Commit(vec![FileId(1)])));
+    }
+
+    #[test]
+    fn a_file_that_is_withdrawn_while_it_is_checked_is_waited_for_no_longer() {
+        let mut receiver = receiving(&[file(5)]);
+        receiver.handle(data(0, 0, b"hello"));
+        assert_eq!(after(&mut receiver, hashes(0, b"hello"))[1..], [Action::Check(FILE, 0)]);
+        let withdrawn = after(&mut receiver, Input::Peer(Frame::Withdraw(vec![0..1])));
+        assert_eq!(withdrawn, [Action::Discard(FILE)]);
+        assert_eq!(receiver.waits_for(), Some(Wait::Farewell));
+        assert_eq!(after(&mut receiver, Input::ChunkStored(hash(0, b"hello"))), []);
+        assert!(matches!(after(&mut receiver, Input::Closed)[..], [Action::Done(Ok(_))]));
     }
 
     #[test]

@@ -151,10 +151,16 @@ impl Growth {
             Phase::Start(Some(_)) if seen.ready && seen.is_long() => {
                 self.go_to(if seen.round < FAR { FEW } else { MOST }, now)
             }
-            // What a short line loses is too much for the peer's socket: several have more place.
-            Phase::Start(Some(start)) if seen.ready && seen.is_lossy() => {
-                self.step = OWN;
-                self.try_step(FEW, per_second(delivered, since(start)), now)
+            // What a short line loses is too much for the peer's socket: several have more place. How
+            // fast one was before the first loss says nothing.
+            Phase::Start(Some(_)) if seen.ready && seen.is_lossy() => {
+                match self.lately(delivered, now) {
+                    Some(rate) => {
+                        self.step = OWN;
+                        self.try_step(FEW, rate, now)
+                    }
+                    None => self.phase,
+                }
             }
             Phase::Start(Some(start)) => {
                 let worth_it = if since(start) >= SLOW { WORTH_IT / 8 } else { WORTH_IT };
@@ -242,6 +248,8 @@ impl Growth {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
     fn seen(delivered: u64, open: usize) -> Seen {
@@ -302,6 +310,17 @@ mod tests {
         assert_eq!(grown(rate, |seen| short(lossy(seen)), 1).wanted(), 4);
         assert_eq!(grown(rate, |seen| short(lossy(seen)), 20).wanted(), 16);
         assert_eq!(grown(|_| 100_000_000, |seen| short(lossy(seen)), 6).wanted(), 1);
+    }
+
+    #[test]
+    fn what_a_short_line_gives_before_its_first_loss_is_no_measure() {
+        let steps = Cell::new(0);
+        let rate = |lanes: usize| {
+            steps.set(steps.get() + 1);
+            if steps.get() <= 30 { 11_000_000 } else { lanes.min(4) as u64 * 1_600_000 }
+        };
+        let sign = |seen| if steps.get() <= 30 { short(seen) } else { short(lossy(seen)) };
+        assert_eq!(grown(rate, sign, 10).wanted(), 4);
     }
 
     #[test]

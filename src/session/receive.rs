@@ -282,6 +282,9 @@ impl<'a> Receiving<'a> {
             if let Some(ended) = self.act().await {
                 break ended;
             }
+            if self.machine.has_everything() {
+                self.ties.be_patient_for(PATIENCE);
+            }
             let waits = self.machine.waits_for().is_some();
             let mut reports = Vec::new();
             tokio::select! {
@@ -491,9 +494,6 @@ impl<'a> Receiving<'a> {
                 Some(Input::Failed(Reason::Other))
             }
         };
-        if self.machine.has_everything() {
-            self.ties.be_patient_for(PATIENCE);
-        }
         input.into_iter().for_each(|input| self.machine.handle(input));
     }
 

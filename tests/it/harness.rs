@@ -112,6 +112,12 @@ impl Scene {
         self.p2pshare(&self.sender(), &["--json", "--server", &server.url(), "send", path])
     }
 
+    /// The same, but a [large file](Self::large_file) takes seconds on any machine, so that there is
+    /// time to do something meanwhile.
+    pub(crate) fn send_slowly(&self, server: &Server, path: &Path) -> Start {
+        self.send(server, path).arg("--bwlimit").arg("130M")
+    }
+
     /// A sender of a file without a server, that tells events.
     pub(crate) fn send_on_lan(&self, path: &Path) -> Start {
         self.p2pshare(&self.sender(), &["--json", "send", path.to_str().unwrap()])

@@ -31,7 +31,7 @@ const ENDS: [End; 2] = [End::Sender, End::Receiver];
 /// A sender and a receiver with a file under way between them.
 fn under_way(scene: &Scene, server: &Server) -> (Running, Running) {
     let source = scene.large_file("a.bin");
-    let mut sender = scene.send(server, &source).arg("--patience").arg("2s").start();
+    let mut sender = scene.send_slowly(server, &source).arg("--patience").arg("2s").start();
     let mut receiver = scene.receive(server, &sender.code()).start();
     receiver.under_way();
     (sender, receiver)
