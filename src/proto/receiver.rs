@@ -261,6 +261,8 @@ pub struct Receiver {
     arriving: usize,
     /// What the disk is busy with, besides parts.
     checks: usize,
+    /// Files that the disk copies because they are here already under another name.
+    copies: usize,
     wants: Vec<Wanted>,
     new_claims: Vec<ChunkHash>,
     skips: Vec<(FileId, Reason)>,
@@ -312,6 +314,7 @@ impl Receiver {
             credit: Credit::default(),
             arriving: 0,
             checks: 0,
+            copies: 0,
             wants: Vec::new(),
             new_claims: Vec::new(),
             skips: Vec::new(),
@@ -361,7 +364,8 @@ impl Receiver {
     /// What the next input must not take for ever to be, if anything.
     #[must_use]
     pub fn waits_for(&self) -> Option<Wait> {
-        let busy = self.credit.waiting > 0 || self.checks > 0 || !self.hashing.is_empty();
+        let busy =
+            self.credit.waiting > 0 || self.checks + self.copies > 0 || !self.hashing.is_empty();
         match self.state {
             State::Delivered => Some(Wait::Farewell),
             State::Accepted if self.up && self.finished > 0 && !busy => Some(Wait::Missing),
@@ -831,7 +835,7 @@ impl Receiver {
         }
         if item.staged && !item.here.is_empty() && self.conflict == Conflict::Rename {
             item.phase = Phase::Copying;
-            self.checks += item.here.len();
+            self.copies += item.here.len();
             self.actions.extend(item.here.iter().map(|(file, _)| Action::CopyFile(*file)));
         } else if item.staged {
             self.make_ready(number);
@@ -841,7 +845,7 @@ impl Receiver {
     }
 
     fn file_copied(&mut self, file: FileId, digest: Option<Hash>) -> Result<(), Failure> {
-        self.checks = self.checks.saturating_sub(1);
+        self.copies = self.copies.saturating_sub(1);
         let number = self.offer.item_of(file);
         let Some(item) = self.items.get_mut(number) else { return Ok(()) };
         let expected = item.here.get(item.copied).copied();
@@ -1048,7 +1052,7 @@ impl Receiver {
 
     fn end(&mut self) {
         // Checks that are still under way are of files that were withdrawn.
-        let idle = self.ready.is_empty() && self.committing == 0;
+        let idle = self.ready.is_empty() && self.committing == 0 && self.copies == 0;
         if !self.has_everything() || !idle {
             return;
         }
