@@ -15,9 +15,11 @@ use std::{
 };
 
 use cap_std::{ambient_authority, fs::Dir};
-use sha2::{Digest, Sha256};
 
-use super::{gather::Run, journal::Session, platform, staging::Staging, writeback::WriteBack};
+use super::{
+    gather::Run, hashing::Unhashed, journal::Session, platform, staging::Staging,
+    writeback::WriteBack,
+};
 use crate::proto::{
     digest::{Hash, tree},
     frame::Reason,
@@ -685,7 +687,7 @@ fn sync_all(tree: &Dir, path: &Path) -> io::Result<()> {
 
 /// Copies a range of one file into another, at the same place; gives its hash.
 fn copy(from: &File, to: &File, range: Range<u64>) -> io::Result<Hash> {
-    let mut hasher = Sha256::new();
+    let mut hashed = Unhashed::default();
     let mut buffer = vec![0; COPY];
     let mut position = range.start;
     while position < range.end {
@@ -693,10 +695,10 @@ fn copy(from: &File, to: &File, range: Range<u64>) -> io::Result<Hash> {
         let part = buffer.get_mut(..left).unwrap_or_default();
         platform::read_at(from, part, position)?;
         platform::write_at(to, part, position)?;
-        hasher.update(&*part);
+        hashed.add_now(part);
         position += left as u64;
     }
-    Ok(Hash(hasher.finalize().into()))
+    Ok(hashed.hash())
 }
 
 /// `name.ext`, `name (1).ext`, `name (2).ext` and so on.

@@ -211,8 +211,11 @@ impl Work {
             if let Ok(order) = queue.recv_timeout(GATHER) {
                 return Ok(order);
             }
-            self.attempt(Self::write_run);
-            self.hash_rest();
+            self.attempt(|work| {
+                work.write_run()?;
+                work.hash_rest();
+                Ok(())
+            });
         }
         self.tell_stored();
         queue.recv()

@@ -259,9 +259,9 @@ pub struct Receiver {
     credit: Credit,
     /// Chunks of which some bytes are here, and others not.
     arriving: usize,
-    /// What the disk is busy with, besides parts.
+    /// Chunks that the disk checks or copies.
     checks: usize,
-    /// Files that the disk copies because they are here already under another name.
+    /// Files that the disk copies for an item that gets another name.
     copies: usize,
     wants: Vec<Wanted>,
     new_claims: Vec<ChunkHash>,

@@ -105,7 +105,7 @@ fn a_target_that_appears_meanwhile_is_not_touched() {
     for mode in ["--rename", "--overwrite", "--skip"] {
         let (scene, server) = (Scene::new(), Server::start());
         let file = scene.large_file("a.bin");
-        let mut sender = scene.send_slowly(&server, &file).start();
+        let mut sender = scene.send(&server, &file).slowly().start();
         let mut receiver = scene.receive(&server, &sender.code()).arg(mode).start();
         receiver.under_way();
         fs::write(scene.receiver().join("a.bin"), "mine").unwrap();

@@ -151,7 +151,7 @@ fn a_code_that_expired_is_of_no_use() {
 fn a_second_receiver_is_refused_and_does_not_disturb_the_first() {
     let (scene, server) = (Scene::new(), Server::start());
     let source = scene.large_file("a.bin");
-    let mut sender = scene.send_slowly(&server, &source).start();
+    let mut sender = scene.send(&server, &source).slowly().start();
     let code = sender.code();
     let mut first = scene.receive(&server, &code).start();
     first.under_way();
@@ -218,7 +218,7 @@ fn what_is_no_server_is_told() {
 fn a_transfer_goes_on_when_its_server_is_killed() {
     let (scene, server) = (Scene::new(), Server::start());
     let source = scene.large_file("a.bin");
-    let mut sender = scene.send_slowly(&server, &source).start();
+    let mut sender = scene.send(&server, &source).slowly().start();
     let mut receiver = scene.receive(&server, &sender.code()).start();
     receiver.under_way();
     server.kill();
@@ -272,7 +272,7 @@ fn names_that_cannot_be_sent_are_told() {
 fn a_file_that_changes_while_it_is_sent_is_not_received() {
     let (scene, server) = (Scene::new(), Server::start());
     let source = scene.large_file("a.bin");
-    let mut sender = scene.send_slowly(&server, &source).start();
+    let mut sender = scene.send(&server, &source).slowly().start();
     let receiver = scene.receive(&server, &sender.code()).start();
     sender.under_way();
     File::options().append(true).open(&source).unwrap().write_all(b"more").unwrap();
@@ -285,7 +285,7 @@ fn a_file_that_changes_while_it_is_sent_is_not_received() {
 fn a_file_that_shrinks_while_it_is_sent_is_not_received() {
     let (scene, server) = (Scene::new(), Server::start());
     let source = scene.large_file("a.bin");
-    let mut sender = scene.send_slowly(&server, &source).start();
+    let mut sender = scene.send(&server, &source).slowly().start();
     let receiver = scene.receive(&server, &sender.code()).start();
     sender.under_way();
     File::options().write(true).open(&source).unwrap().set_len(1).unwrap();
@@ -361,7 +361,7 @@ fn a_file_larger_than_the_disk_is_told_on_both_ends_before_anything_is_sent() {
     }
     let (scene, server) = (Scene::new(), Server::start());
     let source = scene.large_file("a.bin");
-    let mut sender = scene.send_slowly(&server, &source).start();
+    let mut sender = scene.send(&server, &source).start();
     let receiver = scene.receive(&server, &sender.code());
     let receiver = on_small_disk(receiver, &scene, 100).start().finish().expect(10);
     assert!(!receiver.has("progress"));
@@ -375,7 +375,7 @@ fn a_disk_that_becomes_full_is_told_on_both_ends() {
     }
     let (scene, server) = (Scene::new(), Server::start());
     let source = scene.large_file("a.bin");
-    let mut sender = scene.send_slowly(&server, &source).start();
+    let mut sender = scene.send(&server, &source).slowly().start();
     let receiver = scene.receive(&server, &sender.code());
     let mut receiver = on_small_disk(receiver, &scene, 500).start();
     receiver.under_way();

@@ -28,6 +28,9 @@ const WHOLE_PATIENCE: Duration = Duration::from_secs(600);
 /// Bytes of a file that takes seconds on any machine.
 const LARGE: u64 = 400_000_000;
 
+/// How a large file is sent that is to take seconds on any machine.
+pub(crate) const LESS_SLOW: [&str; 2] = ["--bwlimit", "130M"];
+
 /// How questions end, which are answered on the same line.
 const QUESTIONS: [&str; 3] = ["Code: ", "[Y/n] ", "[y/N] "];
 
@@ -110,12 +113,6 @@ impl Scene {
     pub(crate) fn send(&self, server: &Server, path: &Path) -> Start {
         let path = path.to_str().unwrap();
         self.p2pshare(&self.sender(), &["--json", "--server", &server.url(), "send", path])
-    }
-
-    /// The same, but a [large file](Self::large_file) takes seconds on any machine, so that there is
-    /// time to do something meanwhile.
-    pub(crate) fn send_slowly(&self, server: &Server, path: &Path) -> Start {
-        self.send(server, path).arg("--bwlimit").arg("130M")
     }
 
     /// A sender of a file without a server, that tells events.
@@ -223,6 +220,11 @@ impl Start {
     pub(crate) fn arg(mut self, argument: &str) -> Self {
         self.command.arg(argument);
         self
+    }
+
+    /// Sends so slowly that there is time to do something meanwhile.
+    pub(crate) fn slowly(self) -> Self {
+        LESS_SLOW.into_iter().fold(self, Self::arg)
     }
 
     pub(crate) fn os_arg(mut self, argument: &OsStr) -> Self {

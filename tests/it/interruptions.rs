@@ -31,7 +31,7 @@ const ENDS: [End; 2] = [End::Sender, End::Receiver];
 /// A sender and a receiver with a file under way between them.
 fn under_way(scene: &Scene, server: &Server) -> (Running, Running) {
     let source = scene.large_file("a.bin");
-    let mut sender = scene.send_slowly(server, &source).arg("--patience").arg("2s").start();
+    let mut sender = scene.send(server, &source).slowly().arg("--patience").arg("2s").start();
     let mut receiver = scene.receive(server, &sender.code()).start();
     receiver.under_way();
     (sender, receiver)
@@ -92,7 +92,7 @@ fn an_interruption_is_told_without_a_server_too() {
     for end in ENDS {
         let scene = Scene::new();
         let source = scene.large_file("a.bin");
-        let mut sender = scene.send_on_lan(&source).start();
+        let mut sender = scene.send_on_lan(&source).slowly().start();
         let mut receiver = scene.receive_on_lan(&sender.code()).start();
         receiver.under_way();
         interrupt(end, SIGNALS[0], sender, receiver);
@@ -225,7 +225,7 @@ fn a_receiver_finds_out_on_the_lan_that_its_sender_was_killed() {
     let _turn = turn_on_lan();
     let scene = Scene::new();
     let source = scene.large_file("a.bin");
-    let mut sender = scene.send_on_lan(&source).start();
+    let mut sender = scene.send_on_lan(&source).slowly().start();
     let mut receiver = scene.receive_on_lan(&sender.code()).start();
     receiver.under_way();
     sender.signal("KILL");

@@ -7,10 +7,10 @@
 use serde_json::json;
 
 use crate::{
-    harness::{Finished, side_by_side},
+    harness::{Finished, LESS_SLOW, side_by_side},
     lanes::Transfer,
     namespace::{drop_nothing, drop_quic_to, drop_to, reset_to},
-    tls::{LESS_SLOW, RECEIVER, SENDER, SLOW, carried_over, was_over},
+    tls::{RECEIVER, SENDER, SLOW, carried_over, was_over},
 };
 
 pub(crate) fn was_over_quic(end: &Finished) -> bool {

@@ -25,7 +25,7 @@ fn under_way(patience: &str) -> Option<Meeting> {
     let server = Server::start_in(&serving, "10.78.0.3:0");
     let file = scene.large_file("a.bin");
     let patient = |start: crate::harness::Start| start.arg("--patience").arg(patience);
-    let sender = scene.send_slowly(&server, &file).in_namespace(&sending);
+    let sender = scene.send(&server, &file).slowly().in_namespace(&sending);
     let mut sender = patient(sender).start();
     let receiver = scene.receive(&server, &sender.code()).in_namespace(&receiving);
     let mut receiver = patient(receiver).start();

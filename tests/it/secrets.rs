@@ -16,7 +16,7 @@ fn words() -> Vec<&'static str> {
 fn a_typed_code_is_in_no_process_list() {
     let (scene, server) = (Scene::new(), Server::start());
     let source = scene.large_file("a.bin");
-    let mut sender = scene.send_slowly(&server, &source).start();
+    let mut sender = scene.send(&server, &source).slowly().start();
     let code = sender.code();
     let secret: Vec<_> = code.split('-').skip(1).collect();
     let arguments = ["--json", "--server", &server.url(), "receive"];
@@ -104,7 +104,7 @@ fn a_part_file_is_for_its_owner_alone() {
     use std::os::unix::fs::PermissionsExt;
     let (scene, server) = (Scene::new(), Server::start());
     let source = scene.large_file("a.bin");
-    let mut sender = scene.send_slowly(&server, &source).start();
+    let mut sender = scene.send(&server, &source).slowly().start();
     let mut receiver = scene.receive(&server, &sender.code()).start();
     receiver.under_way();
     receiver.signal("STOP");

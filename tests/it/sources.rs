@@ -36,7 +36,7 @@ fn a_file_that_changes_is_left_out_and_the_others_arrive() {
         let changing = root.join("large");
         fs::rename(scene.large_file("large"), &changing).unwrap();
         fs::write(root.join("last"), "last").unwrap();
-        let mut sender = scene.send_slowly(&server, &root).start();
+        let mut sender = scene.send(&server, &root).slowly().start();
         let receiver = scene.receive(&server, &sender.code()).start();
         sender.under_way();
         change(&changing);

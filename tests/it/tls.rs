@@ -6,16 +6,13 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{Finished, Running, side_by_side},
+    harness::{Finished, LESS_SLOW, Running, side_by_side},
     lanes::Transfer,
     namespace::{drop_nothing, drop_to, reset_to},
 };
 
 /// Slow enough that something can happen meanwhile.
 pub(crate) const SLOW: [&str; 2] = ["--bwlimit", "40M"];
-
-/// The same for what takes a moment only.
-pub(crate) const LESS_SLOW: [&str; 2] = ["--bwlimit", "130M"];
 
 pub(crate) const RECEIVER: &str = "10.78.1.2";
 pub(crate) const SENDER: &str = "10.78.1.1";
