@@ -92,6 +92,7 @@
 //! | What limits a transfer? | what most of a second was spent waiting for | [`session::limits`] |
 //! | How many threads are there? | half as many for tasks as processors; files have their own | `main` |
 //! | What does a call write? | parts that follow each other, 240 KiB and more | `disk::gather` |
+//! | Where is a long file's space? | reserved ahead of what is written, as far as its size goes | [`disk::sink`] |
 //! | Whose memory does a message have? | that of an earlier one which nobody has any more | `disk::draft`, [`net::stream`] |
 //! | How long are messages? | full packets for a millisecond of the line, and no more than the system takes at once | [`net::packet`] |
 //! | What is measured without files? | a stream of noise that nobody keeps | [`session::bench`] |

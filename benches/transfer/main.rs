@@ -9,6 +9,8 @@
 
 mod arguments;
 mod campaign;
+#[path = "../../tests/it/cargo.rs"]
+mod cargo;
 mod cases;
 mod channel;
 mod check;

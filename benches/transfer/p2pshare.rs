@@ -10,6 +10,7 @@ use p2pshare::proto::Role;
 use serde_json::Value;
 
 use super::{
+    cargo::build,
     contender::{Ends, Measured, Scene, Variant},
     process::Running,
 };
@@ -61,10 +62,7 @@ fn code(line: &str) -> Option<(String, String)> {
 fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
-        let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "--release", "--bin", "p2pshare"]);
-        build.current_dir(env!("CARGO_MANIFEST_DIR"));
-        assert!(build.status().is_ok_and(|status| status.success()), "p2pshare is to be built");
+        build(&["--release", "--bin", "p2pshare"]);
         let profile = Path::new(env!("CARGO_BIN_EXE_p2pshare")).parent();
         let target = profile.and_then(Path::parent).expect("Cargo has folders for profiles");
         target.join("release/p2pshare")

@@ -6,6 +6,7 @@
 use std::{
     fs::{File, Metadata},
     io::{self, IoSlice},
+    ops::Range,
     path::Path,
     time::SystemTime,
 };
@@ -124,6 +125,19 @@ pub(super) fn write_all_at(
         write_at(file, slice, position)?;
         position += slice.len() as u64;
     }
+    Ok(())
+}
+
+/// Reserves space for a range of a file, whose length stays, if the system can without writing.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) fn reserve(file: &File, range: Range<u64>) -> io::Result<()> {
+    let flags = rustix::fs::FallocateFlags::KEEP_SIZE;
+    Ok(rustix::fs::fallocate(file, flags, range.start, range.end - range.start)?)
+}
+
+/// Reserves nothing.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(super) fn reserve(_: &File, _: Range<u64>) -> io::Result<()> {
     Ok(())
 }
 

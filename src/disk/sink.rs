@@ -40,6 +40,9 @@ const MOST_OPEN: usize = 256;
 /// time that flushing each would.
 const FEW: usize = 8;
 
+/// Space for a file that is longer than this is reserved so many bytes ahead of what is written.
+const AHEAD: u64 = 32 * 1024 * 1024;
+
 /// Bytes of a file that is copied at a time.
 const COPY: usize = 256 * 1024;
 
@@ -184,6 +187,8 @@ struct Incoming {
     entry: Entry,
     /// Its number in the journal.
     noted: Option<u32>,
+    /// Up to where there is space for it.
+    reserved: u64,
 }
 
 /// An item on its way.
@@ -288,14 +293,14 @@ impl Sink {
         let base = base.and_then(|base| if let Base::Of(size) = base { Some(size) } else { None });
         if entry.kind == Kind::Directory {
             self.folder(&entry, base.is_some())?;
-            self.files.insert(file, Incoming { entry, noted: None });
+            self.files.insert(file, Incoming { entry, noted: None, reserved: 0 });
             return Ok(Opened::Take(Found { part: Vec::new(), base }));
         }
         let part = match &mut self.staging {
             Some(staging) => staging.take_over(&entry)?,
             None => Vec::new(),
         };
-        self.files.insert(file, Incoming { entry, noted: None });
+        self.files.insert(file, Incoming { entry, noted: None, reserved: 0 });
         Ok(Opened::Take(Found { part, base }))
     }
 
@@ -402,6 +407,9 @@ impl Sink {
         self.open_part(run.file(), entry)?;
         let file = self.handles.get(&run.file()).ok_or(io::ErrorKind::NotFound)?;
         platform::step("write")?;
+        if let Some(incoming) = self.files.get_mut(&run.file()) {
+            incoming.reserve(file, run.position()..run.position() + run.size().0);
+        }
         platform::write_all_at(file, &mut run.slices(), run.position())?;
         self.write_back.wrote(file, run.size().0);
         Ok(())
@@ -652,6 +660,22 @@ impl Sink {
     }
 }
 
+impl Incoming {
+    /// Reserves space for what is about to be written and some more: that is cheaper to write, and
+    /// lies together on the disk.
+    fn reserve(&mut self, file: &File, next: Range<u64>) {
+        if self.entry.size <= AHEAD || next.end <= self.reserved {
+            return;
+        }
+        let from = next.start.max(self.reserved);
+        self.reserved = next.end.max(self.entry.size.min(next.end.saturating_add(AHEAD)));
+        // If there is too little, writing says so.
+        if let Err(error) = platform::reserve(file, from..self.reserved) {
+            tracing::debug!(%error, "space");
+        }
+    }
+}
+
 enum Base {
     /// There is a file of this size, or a folder, that may be the same.
     Of(u64),
@@ -714,5 +738,45 @@ fn numbered(path: &str, copy: u32) -> String {
             format!("{folder}{stem} ({copy}).{extension}")
         }
         _ => format!("{folder}{name} ({copy})"),
+    }
+}
+
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+    use crate::proto::name::RelPath;
+
+    /// Bytes on the disk.
+    fn space(file: &File) -> u64 {
+        file.metadata().unwrap().blocks() * 512
+    }
+
+    fn incoming(size: u64) -> Incoming {
+        let path = RelPath::parse(["a"]).unwrap();
+        let entry = Entry { kind: Kind::File, path, size, modified: None, executable: false };
+        Incoming { entry, noted: None, reserved: 0 }
+    }
+
+    #[test]
+    fn space_is_reserved_ahead_and_a_file_is_not_longer_for_it() {
+        let (file, mut incoming) = (tempfile::tempfile().unwrap(), incoming(2 * AHEAD));
+        incoming.reserve(&file, 0..1_000);
+        let reserved = space(&file);
+        assert!(reserved >= AHEAD, "{reserved}");
+        incoming.reserve(&file, 1_000..AHEAD);
+        assert_eq!(space(&file), reserved);
+        incoming.reserve(&file, AHEAD..2 * AHEAD);
+        assert!(space(&file).abs_diff(2 * AHEAD) < AHEAD / 8, "{}", space(&file));
+        assert_eq!(file.metadata().unwrap().len(), 0);
+    }
+
+    #[test]
+    fn no_space_is_reserved_for_a_short_file() {
+        let (file, mut incoming) = (tempfile::tempfile().unwrap(), incoming(AHEAD));
+        incoming.reserve(&file, 0..1_000);
+        assert_eq!(space(&file), 0);
     }
 }

@@ -19,6 +19,8 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
+use super::cargo::build;
+
 /// A generous guard: far longer than anything takes on a slow machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -586,13 +588,9 @@ fn server_binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
         let folder = Path::new(env!("CARGO_BIN_EXE_p2pshare")).parent().unwrap();
-        let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "--package", "p2pshare-signal"]);
-        build.current_dir(env!("CARGO_MANIFEST_DIR"));
-        if folder.ends_with("release") {
-            build.arg("--release");
-        }
-        assert!(build.status().unwrap().success());
+        let release = folder.ends_with("release").then_some("--release");
+        let package = ["--package", "p2pshare-signal"].into_iter();
+        build(&package.chain(release).collect::<Vec<_>>());
         folder.join("p2pshare-signal")
     })
 }

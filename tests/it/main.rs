@@ -5,6 +5,7 @@
 
 mod any_network;
 mod browser;
+mod cargo;
 mod chromium;
 mod codes;
 mod conflicts;
