@@ -103,7 +103,8 @@
 //! From the receiver's Enter to the first byte of a file, with a server one round trip S away
 //! and a peer one round trip P away: TCP (S), TLS (S, with `wss://`), WebSocket (S), claim (S),
 //! then reply to confirmation with the sender's description (S, through the server), answer to ICE
-//! (half an S and P), DTLS (2 P), SCTP (2 P), channel and binding (P), offer and wishes (P).
+//! (half an S and P), DTLS (3 P, one of them for a cookie that the library always asks for), SCTP (2 P),
+//! channel and binding (P), offer and wishes (P).
 //! However many files follow, none of them costs another.
 //!
 //! On a long line a lane of QUIC, whose certificates the descriptions tell, is opened beside SCTP (QUIC,
