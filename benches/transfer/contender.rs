@@ -12,7 +12,7 @@ use p2pshare::proto::Role;
 
 use super::{
     channel, others, p2pshare as product,
-    place::{Place, SocketBuffers},
+    place::{Place, Settings},
     process::{Line, Running, Used, last, wait_for_all},
     scp, tcp,
 };
@@ -100,7 +100,7 @@ impl Contender {
     pub(crate) fn run(&self, scene: &Scene<'_>) -> Result<Measured, String> {
         match self {
             Self::P2pshare(variant) => {
-                let _granted = variant.buffers.map(SocketBuffers::grant).transpose()?;
+                let _granted = variant.buffers.map(Settings::socket_buffers).transpose()?;
                 product::run(scene, variant)
             }
             Self::Tcp(target) => tcp::run(scene, *target),

@@ -35,6 +35,7 @@ use std::{
 use arguments::{Arguments, Part};
 use channel::Packets;
 use clap::Parser;
+use place::Settings;
 use table::{Form, Row};
 use tokio::runtime::{Builder, Runtime};
 
@@ -60,6 +61,8 @@ fn main() -> io::Result<()> {
         check::check(&cases);
         return Ok(());
     }
+    let _usual = Settings::usual_tcp()
+        .map_err(|why| note(&format!("TCP is as it is on this system: {why}")));
     let runs = if arguments.quick { 1 } else { arguments.runs };
     let patience = Duration::from_secs(arguments.patience);
     let rows: Vec<Row> =

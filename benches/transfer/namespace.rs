@@ -28,10 +28,12 @@ impl Namespace {
         Ok(namespace)
     }
 
-    /// A program that is to run in it.
+    /// A program that is to run in it, with no more to say about the network than an ordinary
+    /// user's has.
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.0, program]);
+        command.args(["netns", "exec", &self.0]);
+        command.args(["setpriv", "--bounding-set", "-net_admin", program]);
         command
     }
 

@@ -1,6 +1,10 @@
 //! Where the two ends of a transfer are: on one machine, on a LAN, or at the ends of a line.
 
-use std::{fmt, fs, path::Path, process::Command};
+use std::{
+    fmt, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use p2pshare::proto::Role;
 
@@ -102,31 +106,51 @@ impl fmt::Display for Kind {
     }
 }
 
-/// The largest socket buffers that the system grants, all over the machine; what they were is put
-/// back when this is dropped.
-pub(crate) struct SocketBuffers([(&'static str, String); 2]);
+/// Settings of the system, all over the machine; what they were is put back when this is dropped.
+pub(crate) struct Settings(Vec<(&'static str, String)>);
 
-impl SocketBuffers {
-    /// Has the system grant so many bytes.
+impl Settings {
+    /// Has the system grant socket buffers of at most so many bytes.
     ///
     /// # Errors
     /// Why that cannot be done: it takes root.
-    pub(crate) fn grant(bytes: u32) -> Result<Self, String> {
-        let limits = ["/proc/sys/net/core/rmem_max", "/proc/sys/net/core/wmem_max"];
-        let before = limits.map(|limit| (limit, fs::read_to_string(limit).unwrap_or_default()));
-        let granted = Self(before);
-        for limit in limits {
-            fs::write(limit, bytes.to_string()).map_err(|error| format!("{limit}: {error}"))?;
+    pub(crate) fn socket_buffers(bytes: u32) -> Result<Self, String> {
+        let bytes = bytes.to_string();
+        Self::set([("core/rmem_max", &bytes), ("core/wmem_max", &bytes)])
+    }
+
+    /// TCP as most systems have it, in the places that are made from now on: CUBIC, and BBR for
+    /// nobody but root.
+    ///
+    /// # Errors
+    /// As of [`Settings::socket_buffers`].
+    pub(crate) fn usual_tcp() -> Result<Self, String> {
+        Self::set([
+            ("ipv4/tcp_congestion_control", "cubic"),
+            ("ipv4/tcp_allowed_congestion_control", "reno cubic"),
+        ])
+    }
+
+    fn set<const N: usize>(settings: [(&'static str, &str); N]) -> Result<Self, String> {
+        let mut before = Self(Vec::new());
+        for (name, value) in settings {
+            let was = fs::read_to_string(path(name)).map_err(|error| format!("{name}: {error}"))?;
+            before.0.push((name, was));
+            fs::write(path(name), value).map_err(|error| format!("{name}: {error}"))?;
         }
-        Ok(granted)
+        Ok(before)
     }
 }
 
-impl Drop for SocketBuffers {
+fn path(setting: &str) -> PathBuf {
+    Path::new("/proc/sys/net").join(setting)
+}
+
+impl Drop for Settings {
     fn drop(&mut self) {
-        for (limit, before) in &self.0 {
-            if let Err(error) = fs::write(limit, before) {
-                super::note(&format!("{limit} was {}: {error}", before.trim()));
+        for (name, before) in &self.0 {
+            if let Err(error) = fs::write(path(name), before) {
+                super::note(&format!("{name} was {}: {error}", before.trim()));
             }
         }
     }

@@ -277,6 +277,13 @@ impl Flight {
         }
     }
 
+    /// So many bytes of what is on its way count as if they had not been sent. What left before says
+    /// nothing any more: its marks may be theirs.
+    pub fn lost(&mut self, bytes: u64) {
+        self.round.end = self.round.end.saturating_sub(bytes);
+        self.marks.clear();
+    }
+
     /// What left with a mark was delivered.
     fn measure(&mut self, mark: Mark, now: Instant) {
         self.round.rate = self.round.rate.max(mark.rate(self.delivered.0, now));
@@ -605,6 +612,23 @@ mod tests {
         assert!(delivered > rate * 10 * 9 / 10, "{delivered}");
         let holds = in_time(rate, delay);
         assert!((holds..holds * 5 / 4).contains(&flight.window()), "{}", flight.window());
+    }
+
+    #[test]
+    fn what_was_sent_before_something_was_lost_says_nothing_of_the_line() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut flight = Flight::new(MOST, start);
+        flight.sent(1_000, at(0));
+        flight.delivered(1_000, at(5));
+        flight.sent(2_000, at(6));
+        flight.sent(3_000, at(7));
+        flight.lost(1_000);
+        flight.delivered(2_000, at(8));
+        assert_eq!(flight.shortest(), Some(Duration::from_millis(5)));
+        flight.sent(3_000, at(9));
+        flight.delivered(3_000, at(13));
+        assert_eq!(flight.shortest(), Some(Duration::from_millis(4)));
     }
 
     #[test]

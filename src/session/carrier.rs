@@ -428,8 +428,8 @@ impl Carrier {
             && index > 0
         {
             let channel = self.channels.remove(index);
-            self.earlier += channel.load.delivered();
-            self.handed -= channel.load.under_way;
+            self.earlier += channel.load.delivered_in_time();
+            self.handed -= channel.load.on_the_line();
             self.outbox.lost(number);
         }
     }
@@ -443,6 +443,7 @@ impl Carrier {
             held_back += back;
         }
         let now = Instant::now();
+        self.write_off(now);
         self.line.delivered(self.channels_delivered(), now);
         self.signs.see(repaired, held_back, self.channels_under_way(), now);
         if self.round() <= SHORT {
@@ -454,6 +455,17 @@ impl Carrier {
         self.choose(now);
         self.fit_messages(now);
         self.grow(now);
+    }
+
+    /// What a stalled data channel has is not on the line.
+    fn write_off(&mut self, now: Instant) {
+        let round = self.round();
+        let stalled = self.channels.iter_mut().filter(|channel| channel.is_stalled(round, now));
+        let bytes = stalled.map(|channel| channel.load.write_off()).sum();
+        if bytes > 0 {
+            self.handed -= bytes;
+            self.line.lost(bytes);
+        }
     }
 
     /// Takes what the receiver grants: that says what of it has arrived, too.
@@ -547,7 +559,8 @@ impl Carrier {
     }
 
     fn channels_delivered(&self) -> u64 {
-        self.earlier + self.channels.iter().map(|channel| channel.load.delivered()).sum::<u64>()
+        let channels = self.channels.iter();
+        self.earlier + channels.map(|channel| channel.load.delivered_in_time()).sum::<u64>()
     }
 
     /// Bytes that lanes of TLS or QUIC have delivered.
@@ -615,16 +628,27 @@ impl Carrier {
         if let Some(kind) = self.stream_with_place(now)? {
             return Ok(Way::Stream(kind));
         }
-        if now < self.pace.free || !self.line.admits(length, self.channels_under_way()) {
+        let on_the_line = self.channels.iter().map(|channel| channel.load.on_the_line()).sum();
+        if now < self.pace.free || !self.line.admits(length, on_the_line) {
             return Err(Wait::Place);
         }
-        let (window, channels) = (self.line.window(), self.used().count());
-        let free = self.used().filter(|channel| channel.admits(length, window, channels));
-        let best =
-            free.min_by_key(|channel| (channel.number == FIRST_DATA, channel.load.under_way));
-        let number = best.map(|channel| channel.number).ok_or(Wait::Place)?;
-        let index = self.channels.iter().position(|channel| channel.number == number);
-        index.map(Way::Channel).ok_or(Wait::Place)
+        self.free_channel(length, now).map(Way::Channel).ok_or(Wait::Place)
+    }
+
+    /// The index of the data channel that is to take a message of such a length, if one has place.
+    /// Those that move share the window. A stalled one takes what it might have anyway, and only when
+    /// none of the others has place: it may show the peer what it lacks.
+    fn free_channel(&self, length: u64, now: Instant) -> Option<usize> {
+        let round = self.round();
+        let stalled = |channel: &Channel| channel.is_stalled(round, now);
+        let (window, all) = (self.line.window(), self.used().count());
+        let moving = self.used().filter(|channel| !stalled(channel)).count();
+        let sharers = |channel: &Channel| if stalled(channel) { all } else { moving };
+        let free = self.used().filter(|channel| channel.admits(length, window, sharers(channel)));
+        let best = free.min_by_key(|channel| {
+            (channel.number == FIRST_DATA, stalled(channel), channel.load.under_way)
+        })?;
+        self.channels.iter().position(|channel| channel.number == best.number)
     }
 
     /// The lane of TLS or QUIC that takes a message, if one does; what to wait for when none does and
@@ -663,15 +687,21 @@ impl Carrier {
     }
 
     async fn send_over_channel(&mut self, index: usize) -> Result<(), Closed> {
+        let round = self.round();
         let Some(channel) = self.channels.get_mut(index) else { return Ok(()) };
         let Some(Message { bytes, payload, .. }) = self.outbox.take(channel.number) else {
             return Ok(());
         };
         let length = bytes.len() as u64;
+        let stalled = channel.is_stalled(round, Instant::now());
         channel.send(bytes).await?;
         let now = Instant::now();
-        self.handed += length;
-        self.line.sent(self.handed, now);
+        if stalled {
+            channel.load.write_off();
+        } else {
+            self.handed += length;
+            self.line.sent(self.handed, now);
+        }
         self.count(length, payload, now);
         if let Some(rate) = self.line.pace() {
             self.pace.rate = rate;
@@ -690,12 +720,12 @@ impl Carrier {
     /// could be sent, and on a short line at once, where that is long.
     fn doubt(&mut self, now: Instant) {
         let others = self.channels.len() > 2 || !self.streams.is_empty();
-        let channels = self.channels.iter().filter(|_| others);
-        let channels = channels.map(|channel| (channel.number, channel.load));
-        let streams = self.streams.iter().map(|stream| (stream.number, stream.load));
-        let behind = BEHIND + self.round() * 2;
-        for (number, load) in channels.chain(streams) {
-            if load.silent_for(now) > behind && self.outbox.doubt(number) {
+        let (round, behind) = (self.round(), BEHIND + self.round() * 2);
+        let channels = self.channels.iter().filter(|channel| channel.is_stalled(round, now));
+        let channels = channels.filter(|_| others).map(|channel| channel.number);
+        let streams = self.streams.iter().filter(|stream| stream.load.silent_for(now) > behind);
+        for number in channels.chain(streams.map(|stream| stream.number)) {
+            if self.outbox.doubt(number) {
                 self.shared.lock().again += 1;
             }
         }

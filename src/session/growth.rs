@@ -33,6 +33,11 @@ const FAR: Duration = Duration::from_millis(40);
 const WORTH_IT: u64 = 4 * 1024 * 1024;
 const SLOW: Duration = Duration::from_millis(500);
 
+/// A short line that loses packets while one lane carries so few bytes a second, after so long, has
+/// other reasons for it than machines that are too slow for each other: Wi-Fi, or a full queue.
+const POOR: u64 = 16_000_000;
+const SOON: Duration = Duration::from_millis(100);
+
 /// How long a number of lanes runs before it is measured, and how long that takes.
 const SETTLE: Duration = Duration::from_millis(600);
 const MEASURE: Duration = Duration::from_millis(800);
@@ -151,6 +156,14 @@ impl Growth {
             Phase::Start(Some(_)) if seen.ready && seen.is_long() => {
                 self.go_to(if seen.round < FAR { FEW } else { MOST }, now)
             }
+            Phase::Start(Some(start))
+                if seen.ready
+                    && seen.is_lossy()
+                    && since(start) >= SOON
+                    && per_second(delivered, since(start)) < POOR =>
+            {
+                self.go_to(FEW, now)
+            }
             // What a short line loses is too much for the peer's socket: several have more place. How
             // fast one was before the first loss says nothing.
             Phase::Start(Some(_)) if seen.ready && seen.is_lossy() => {
@@ -226,13 +239,20 @@ impl Growth {
         Some(next).filter(|next| *next > self.step)
     }
 
+    /// The rate of more lanes that is worth them. Where a line loses packets what is measured is mostly
+    /// which lanes wait for a timer meanwhile, and on a long one fewer are never better for long.
+    fn enough(before: u64, seen: Seen) -> u64 {
+        match (seen.is_lossy(), seen.is_long()) {
+            (true, true) => 0,
+            (true, false) if before < POOR => before - before / 8,
+            _ => before + before / 8,
+        }
+    }
+
     /// So many bytes a second go over these lanes.
     fn measured(&mut self, rate: u64, seen: Seen, now: Instant) -> Phase {
-        // On a long line that loses packets fewer lanes are never better for long.
-        let keep = seen.is_lossy() && seen.is_long();
         if let Some((step, before)) = self.before.take()
-            && rate < before + before / 8
-            && !keep
+            && rate < Self::enough(before, seen)
         {
             self.step = step;
             let until = now + self.pause;
@@ -317,10 +337,24 @@ mod tests {
         let steps = Cell::new(0);
         let rate = |lanes: usize| {
             steps.set(steps.get() + 1);
-            if steps.get() <= 30 { 11_000_000 } else { lanes.min(4) as u64 * 1_600_000 }
+            if steps.get() <= 30 { 110_000_000 } else { lanes.min(4) as u64 * 17_000_000 }
         };
         let sign = |seen| if steps.get() <= 30 { short(seen) } else { short(lossy(seen)) };
         assert_eq!(grown(rate, sign, 10).wanted(), 4);
+    }
+
+    #[test]
+    fn a_short_line_that_loses_packets_and_is_slow_has_a_few_lanes_at_once_and_keeps_what_is_no_worse()
+     {
+        let sign = |seen| short(lossy(seen));
+        let mut growth = Growth::new(Connections::Auto);
+        let start = Instant::now();
+        growth.look(sign(seen(100_000, 0)), start);
+        growth.look(sign(seen(1_000_000, 0)), start + SOON);
+        assert_eq!(growth.wanted(), 4);
+        assert_eq!(grown(|_| 10_000_000, sign, 10).wanted(), 16);
+        let worse = |lanes: usize| if lanes > 4 { 8_000_000 } else { 10_000_000 };
+        assert_eq!(grown(worse, sign, 8).wanted(), 4);
     }
 
     #[test]

@@ -22,6 +22,11 @@ const START: u64 = 16 * 1024;
 const FIT_GROWS: Duration = Duration::from_secs(3);
 const FIT_SHRINKS: Duration = Duration::from_millis(50);
 
+/// What a data channel has of which nothing was delivered for so long, and so many round trips, is not
+/// on the line any more: it waits for SCTP's timer, which takes a second.
+const STALLED: Duration = Duration::from_millis(50);
+const STALLED_ROUNDS: u32 = 4;
+
 /// A lane of TLS or QUIC that is not the only one takes no more than it delivers in two round trips
 /// and so long, so that nobody waits for what it has; and at least so many bytes.
 const SOON: Duration = Duration::from_millis(200);
@@ -39,11 +44,14 @@ pub(super) struct Load {
     pub(super) under_way: u64,
     /// When something was delivered last, or nothing was under way.
     progressed: Instant,
+    /// Bytes that were written off, and what was handed when the last of them were.
+    lost: u64,
+    lost_until: u64,
 }
 
 impl Load {
     fn new(now: Instant) -> Self {
-        Self { handed: 0, under_way: 0, progressed: now }
+        Self { handed: 0, under_way: 0, progressed: now, lost: 0, lost_until: 0 }
     }
 
     fn add(&mut self, bytes: u64, now: Instant) {
@@ -64,6 +72,24 @@ impl Load {
     /// Bytes that the peer has acknowledged.
     pub(super) fn delivered(&self) -> u64 {
         self.handed - self.under_way
+    }
+
+    /// Those that had not been written off.
+    pub(super) fn delivered_in_time(&self) -> u64 {
+        self.delivered().max(self.lost_until) - self.lost
+    }
+
+    /// Bytes that are under way and were not written off.
+    pub(super) fn on_the_line(&self) -> u64 {
+        self.handed - self.delivered().max(self.lost_until)
+    }
+
+    /// Writes off what is under way. Gives the bytes that are.
+    pub(super) fn write_off(&mut self) -> u64 {
+        let bytes = self.on_the_line();
+        self.lost += bytes;
+        self.lost_until = self.handed;
+        bytes
     }
 
     /// Since when the peer has acknowledged nothing of what is under way.
@@ -124,6 +150,11 @@ impl Channel {
     pub(super) fn new(number: u32, sender: LaneSender, now: Instant) -> Self {
         let (repaired, _) = sender.meter().again_and_held_back();
         Self { number, sender, load: Load::new(now), closing: false, repaired }
+    }
+
+    /// Whether it waits for SCTP's timer, on a line with such a round trip.
+    pub(super) fn is_stalled(&self, round: Duration, now: Instant) -> bool {
+        self.load.silent_for(now) > STALLED + round * STALLED_ROUNDS
     }
 
     /// Whether it may take a message, as one of several that share a window.
@@ -227,6 +258,26 @@ mod tests {
         assert_eq!(most(10_000, 3_000, 100_000), 20_000);
         assert_eq!(most(10_000, 50_000, 1_000_000), 100_000);
         assert_eq!(most(60_000, 3_000, 0), 60_000, "one message always");
+    }
+
+    #[test]
+    fn what_was_written_off_neither_is_on_the_line_nor_arrives_in_time() {
+        let now = Instant::now();
+        let mut load = Load::new(now);
+        load.add(100, now);
+        load.see(60, now);
+        assert_eq!((load.delivered_in_time(), load.on_the_line()), (40, 60));
+        assert_eq!(load.write_off(), 60);
+        assert_eq!((load.delivered_in_time(), load.on_the_line()), (40, 0));
+        load.add(10, now);
+        assert_eq!((load.under_way, load.on_the_line()), (70, 10));
+        load.see(20, now);
+        assert_eq!((load.delivered_in_time(), load.on_the_line()), (40, 10));
+        load.see(3, now);
+        assert_eq!((load.delivered_in_time(), load.on_the_line()), (47, 3));
+        assert_eq!((load.write_off(), load.write_off()), (3, 0));
+        load.see(0, now);
+        assert_eq!((load.delivered(), load.delivered_in_time()), (110, 47));
     }
 
     #[test]
