@@ -8,7 +8,7 @@
 //! * [`ice`], `relay`: STUN and TURN servers, and paths through the latter
 //! * [`cipher`]: what the cipher under data channels can do
 //! * [`probe`]: what a network lets through
-//! * [`sdp`], [`sockets`], [`zoned`], [`peer`], [`lane`], [`packet`]: a PeerConnection and
+//! * [`sdp`], [`sockets`], [`zoned`], `repeats`, [`peer`], [`lane`], [`packet`]: a PeerConnection and
 //!   its data channels
 //! * [`flight`]: how much of what is sent the line holds
 //! * [`tls`], [`quic`], [`identity`], [`stream`]: lanes between two command lines alone, over TCP or on the
@@ -30,6 +30,7 @@ pub mod probe;
 pub mod quic;
 mod relay;
 pub mod rendezvous;
+mod repeats;
 pub mod sdp;
 pub mod sockets;
 pub mod stream;

@@ -1,5 +1,6 @@
 //! The `webrtc` crate's runtime, with things of ours: large socket buffers, without which the
 //! kernel drops packets, packets that leave together however large they are and are counted,
+//! repeated handshakes kept from it,
 //! sockets on [link-local addresses](super::zoned) or [shared](super::quic) with QUIC, paths through
 //! `relay`s, and a driver that hurries while a connection is being made.
 //!
@@ -16,7 +17,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -30,6 +31,7 @@ use super::{
     packet::{Meter, packets_at_once},
     quic::Sharing,
     relay::Relays,
+    repeats::Repeats,
     zoned::{NO_ZONE, Zoned, ZonedSocket},
 };
 
@@ -112,7 +114,7 @@ impl Runtime for TunedRuntime {
     fn wrap_udp_socket(&self, socket: UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
         let (most, meter) = (self.packets_at_once, self.meter.clone());
         if let Some(relay) = self.relays.take(&socket) {
-            return Ok(Arc::new(Metered { inner: relay, most, meter }));
+            return Ok(Arc::new(Tuned { inner: relay, most, meter, repeats: Repeats::default() }));
         }
         let (socket, zone) = match self.zoned.take(&socket) {
             Some((socket, zone)) => (socket, zone),
@@ -129,7 +131,7 @@ impl Runtime for TunedRuntime {
             zone => Arc::new(ZonedSocket { inner, zone }),
         };
         let inner = self.sharing.share(copy, zone, inner);
-        Ok(Arc::new(Metered { inner, most, meter }))
+        Ok(Arc::new(Tuned { inner, most, meter, repeats: Repeats::default() }))
     }
 
     fn sleep(&self, duration: Duration) -> Boxed<'static, ()> {
@@ -169,17 +171,28 @@ impl Runtime for TunedRuntime {
     }
 }
 
-/// A socket whose packets are counted, and that takes so many of them at once. The crate sends
-/// packets one by one unless there are 16, or as many as the socket takes: of large ones there are
-/// never 16.
+/// A socket whose packets are counted, that takes so many of them at once, and gives no
+/// [repetitions](Repeats). The crate sends packets one by one unless there are 16, or as many as the
+/// socket takes: of large ones there are never 16.
 #[derive(Debug)]
-struct Metered {
+struct Tuned {
     inner: Arc<dyn AsyncUdpSocket>,
     most: usize,
     meter: Meter,
+    repeats: Repeats,
 }
 
-impl AsyncUdpSocket for Metered {
+impl Tuned {
+    /// Whether all the datagrams in a buffer are repetitions.
+    fn has_repeats_alone(&self, buffer: &[u8], meta: &RecvMeta) -> bool {
+        let datagrams = buffer.get(..meta.len).unwrap_or_default().chunks(meta.stride.max(1));
+        // Each is to be remembered.
+        let others = datagrams.filter(|datagram| !self.repeats.is_one(datagram, meta.addr)).count();
+        meta.len > 0 && others == 0
+    }
+}
+
+impl AsyncUdpSocket for Tuned {
     fn local_addr(&self) -> io::Result<SocketAddr> {
         self.inner.local_addr()
     }
@@ -198,7 +211,25 @@ impl AsyncUdpSocket for Metered {
         bufs: &mut [IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
-        self.inner.poll_recv(cx, bufs, meta)
+        loop {
+            let count = ready!(self.inner.poll_recv(cx, bufs, meta))?;
+            let mut kept = 0;
+            for index in 0..count {
+                if self.has_repeats_alone(&bufs[index], &meta[index]) {
+                    continue;
+                }
+                if kept < index {
+                    let (before, from) = bufs.split_at_mut(index);
+                    let length = meta[index].len;
+                    before[kept][..length].copy_from_slice(&from[0][..length]);
+                    meta[kept] = meta[index];
+                }
+                kept += 1;
+            }
+            if kept > 0 || count == 0 {
+                return Poll::Ready(Ok(kept));
+            }
+        }
     }
 
     fn max_gso_segments(&self) -> usize {

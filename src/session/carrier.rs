@@ -3,10 +3,6 @@
 //! themselves, and take what they have place for. What a lane holds back goes over another.
 
 use std::{
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
     time::{Duration, Instant},
     vec,
 };
@@ -18,6 +14,7 @@ use tokio::{
 };
 
 use super::{
+    figures::{Figures, Shared},
     growth::{Connections, Growth, Reason, Seen},
     kinds::{Carried, Choice, Kind},
     laden::{Channel, Fit, Stream},
@@ -88,91 +85,6 @@ pub enum Change {
     Gone(u32),
     /// One of this kind did not come up.
     InVain(Kind),
-}
-
-/// What the carrier has done, and waited for.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Figures {
-    /// Payload bytes handed to lanes.
-    pub sent: u64,
-    /// Bytes handed to lanes that the peer has not acknowledged.
-    pub under_way: u64,
-    /// Lanes that are used.
-    pub lanes: usize,
-    /// Of which kinds.
-    pub over: Over,
-    /// What data channels may have under way in all.
-    pub window: u64,
-    /// The shortest time that something took until it was acknowledged.
-    pub round: Duration,
-    /// How often messages were sent over another lane, too.
-    pub again: u64,
-    /// Packets that were sent again, by the lanes themselves.
-    pub repaired: u64,
-    /// Time spent waiting for messages.
-    pub for_messages: Duration,
-    /// Time spent waiting for the receiver's credit.
-    pub for_credit: Duration,
-    /// Time spent waiting for place on a lane.
-    pub for_place: Duration,
-    /// Time spent waiting because of the user's limit.
-    pub for_limit: Duration,
-    /// The largest packets that are sent, in bytes.
-    pub mtu: u32,
-    /// Why more lanes would help, if they would.
-    pub reason: Option<Reason>,
-}
-
-impl Figures {
-    /// Nothing was done.
-    pub const NONE: Self = Self {
-        sent: 0,
-        under_way: 0,
-        lanes: 0,
-        over: Over::NONE,
-        window: 0,
-        round: Duration::ZERO,
-        again: 0,
-        repaired: 0,
-        for_messages: Duration::ZERO,
-        for_credit: Duration::ZERO,
-        for_place: Duration::ZERO,
-        for_limit: Duration::ZERO,
-        mtu: 0,
-        reason: None,
-    };
-}
-
-/// What the carrier shares with the session.
-#[derive(Clone, Debug)]
-pub struct Shared {
-    sent: Arc<AtomicU64>,
-    length: Arc<AtomicUsize>,
-    figures: Arc<Mutex<Figures>>,
-}
-
-impl Shared {
-    /// Payload bytes handed to lanes.
-    #[must_use]
-    pub fn sent(&self) -> u64 {
-        self.sent.load(Ordering::Relaxed)
-    }
-
-    /// How long messages may be, in bytes: the line takes them best so.
-    #[must_use]
-    pub fn length(&self) -> usize {
-        self.length.load(Ordering::Relaxed)
-    }
-
-    /// What was done so far.
-    #[must_use]
-    pub fn figures(&self) -> Figures {
-        Figures { sent: self.sent(), ..*self.lock() }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Figures> {
-        self.figures.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// What a message goes over.
@@ -278,11 +190,7 @@ impl Carrier {
         let (credit, granted) = watch::channel(0);
         let (change, changes) = mpsc::unbounded_channel();
         let (need, needs) = mpsc::unbounded_channel();
-        let shared = Shared {
-            sent: Arc::default(),
-            length: Arc::new(first.best_length(0).min(longest).into()),
-            figures: Arc::default(),
-        };
+        let shared = Shared::new(first.best_length(0).min(longest));
         let carrier = Self {
             channels: vec![Channel::new(FIRST_DATA, first, now)],
             streams: Vec::new(),
@@ -543,7 +451,7 @@ impl Carrier {
         let length = newest.filter(|_| self.channels_carry(now)).unwrap_or(self.longest);
         let length = length.min(self.longest);
         self.line.set_message(length as u64);
-        self.shared.length.store(length, Ordering::Relaxed);
+        self.shared.set_length(length);
     }
 
     /// The shortest round trip so far, over data channels or on lanes of TLS and QUIC.
@@ -712,7 +620,7 @@ impl Carrier {
 
     /// A message was given to a lane.
     fn count(&mut self, length: u64, payload: u64, now: Instant) {
-        self.shared.sent.fetch_add(payload, Ordering::Relaxed);
+        self.shared.count(payload);
         self.limit.iter_mut().for_each(|limit| limit.passed(length, now));
     }
 

@@ -11,7 +11,10 @@ use std::{
 
 use tokio::{sync::mpsc, task::JoinHandle};
 
-use super::carrier::{Carrier, Change, Figures, Handle, Need, Shared, Wishes};
+use super::{
+    carrier::{Carrier, Change, Handle, Need, Wishes},
+    figures::{Figures, Shared},
+};
 use crate::{
     disk::{
         Spent,

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{carrier::Figures, growth::Reason};
+use super::{figures::Figures, growth::Reason};
 use crate::{
     disk::Spent,
     net::peer::Path,
@@ -151,7 +151,7 @@ impl Watch {
 
     /// Looks again, at the receiver. What is to be told to the sender, if anything.
     pub(super) fn look_at_receiver(&mut self, spent: &Spent) -> Option<Frame> {
-        let shares = self.shares(Figures::default(), spent)?;
+        let shares = self.shares(Figures::NONE, spent)?;
         tracing::debug!(?shares, "receiving");
         self.found(of_receiver(&shares))
     }

@@ -5,9 +5,9 @@
 //! * `lanes`: further ones; `straight`: those that are no data channels
 //! * [`reunion`]: the connection, and those that follow it when it is lost
 //! * [`send`], [`receive`]: one loop each; what is to be done is decided by the machines
-//! * [`feed`]: from the sender's disk to the lanes; [`carrier`]: over which, and when; `laden`: what
-//!   each of them has to deliver; [`signs`], [`growth`], [`kinds`]: how many there are, and of which
-//!   kind
+//! * [`feed`]: from the sender's disk to the lanes; [`carrier`]: over which, and when; [`figures`]:
+//!   what it tells of that; `laden`: what each of them has to deliver; [`signs`], [`growth`],
+//!   [`kinds`]: how many there are, and of which kind
 //! * [`doctor`]: what will work from here
 //! * [`mod@bench`]: what the path and each stage can do
 //! * [`event`], [`summary`], [`progress`]: what the user sees of it
@@ -19,6 +19,7 @@ pub mod doctor;
 mod establish;
 pub mod event;
 pub mod feed;
+pub mod figures;
 pub mod growth;
 pub mod kinds;
 mod laden;

@@ -14,10 +14,11 @@ use tokio::{
 };
 
 use super::{
-    carrier::{Change, Figures, Need, Wishes},
+    carrier::{Change, Need, Wishes},
     connect::{self, Arrived, Link},
     event::{Answer, Complete, Event, Front, Question},
     feed::{Checker, Fed, Feed, Job},
+    figures::Figures,
     limits::Watch,
     meet::{Host, Wish},
     progress::{Lanes, Meter, Progress},

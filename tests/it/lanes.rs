@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::{
     harness::{Finished, Running, Scene, Server, Start, sha256},
     internet::{Family, Internet, Site, server_addresses},
-    namespace::{Network, drop_udp_from},
+    namespace::{Network, drop_udp_from, lose_a_certificate_from},
 };
 
 pub(crate) const ADDRESSES: [&str; 3] = ["10.78.1.1/24", "10.78.1.2/24", "10.78.1.3/24"];
@@ -107,6 +107,15 @@ fn udp_ports(machine: &str) -> HashSet<String> {
 
 fn most_lanes(sender: &Finished) -> Option<u64> {
     sender.events().iter().filter_map(|event| event["lanes"].as_u64()).max()
+}
+
+/// The receiver's certificate is in its last flight but one, and not in the sender's first message.
+#[test]
+fn a_flight_of_the_handshake_that_is_lost_is_sent_again() {
+    let lost = Transfer::with([&["--lanes", "data-channel"], &[]], |_, [_, receiving]| {
+        lose_a_certificate_from(receiving);
+    });
+    lost.into_iter().for_each(|transfer| drop(transfer.complete()));
 }
 
 #[test]

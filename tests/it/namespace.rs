@@ -150,6 +150,12 @@ pub(crate) fn drop_quic_to(machine: &str, address: &str) {
     rule(machine, &format!("ip daddr {address} ip protocol udp @th,65,1 1 drop"));
 }
 
+/// The next datagram that a machine sends with a certificate of DTLS in it is lost: its first record is
+/// of type 22, with a message of type 11.
+pub(crate) fn lose_a_certificate_from(machine: &str) {
+    rule(machine, "ip protocol udp @th,64,8 22 @th,168,8 11 limit rate 1/day burst 1 packets drop");
+}
+
 /// From here on what a machine sends to an address over TCP resets the connection.
 pub(crate) fn reset_to(machine: &str, address: &str) {
     rule(machine, &format!("ip daddr {address} ip protocol tcp reject with tcp reset"));
