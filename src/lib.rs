@@ -88,6 +88,7 @@
 //! | Why does a lane of TLS or QUIC have a certificate of its own? | the `webrtc` crate gives DTLS's key to nobody | [`net::identity`] |
 //! | How does a sender know what a connection of TLS or QUIC has delivered? | the receiver says so on it | [`net::stream`] |
 //! | What if a lane dies? | what the receiver has not credited goes over another, by number | [`proto::lanes`] |
+//! | What if a packet of the DTLS handshake is lost? | its end sends its flight again, and does not hear the peer's twice | `net::repeats` |
 //! | What if a data channel waits for SCTP's timer? | what it has no longer counts as on the line, and goes over another | [`session::carrier`] |
 //! | How large are packets? | 1,280 bytes, or what a lane's first message has proved | `session::lanes` |
 //! | What limits a transfer? | what most of a second was spent waiting for | [`session::limits`] |
