@@ -8,8 +8,8 @@
 //! * [`ice`], `relay`: STUN and TURN servers, and paths through the latter
 //! * [`cipher`]: what the cipher under data channels can do
 //! * [`probe`]: what a network lets through
-//! * [`sdp`], [`sockets`], [`zoned`], `repeats`, [`peer`], [`lane`], [`packet`]: a PeerConnection and
-//!   its data channels
+//! * [`sdp`], [`sockets`], [`zoned`], `received`, `repeats`, [`peer`], [`lane`], [`packet`]: a
+//!   PeerConnection and its data channels
 //! * [`flight`]: how much of what is sent the line holds
 //! * [`tls`], [`quic`], [`identity`], [`stream`]: lanes between two command lines alone, over TCP or on the
 //!   socket that ICE uses
@@ -28,6 +28,7 @@ pub mod packet;
 pub mod peer;
 pub mod probe;
 pub mod quic;
+mod received;
 mod relay;
 pub mod rendezvous;
 mod repeats;

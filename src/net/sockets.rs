@@ -1,8 +1,7 @@
 //! The `webrtc` crate's runtime, with things of ours: large socket buffers, without which the
-//! kernel drops packets, packets that leave together however large they are and are counted,
-//! repeated handshakes kept from it,
-//! sockets on [link-local addresses](super::zoned) or [shared](super::quic) with QUIC, paths through
-//! `relay`s, and a driver that hurries while a connection is being made.
+//! kernel drops packets, packets that leave together however large they are and are counted, sockets
+//! that do not give `repeats`, are on [link-local addresses](super::zoned) or [shared](super::quic)
+//! with QUIC, paths through `relay`s, and a driver that hurries while a connection is being made.
 //!
 //! The crate's driver queues the SCTP INIT after it has polled its writes and then sleeps until
 //! the next ICE timer, up to 200 ms. Its sleeps are therefore kept short until the channels are
@@ -17,7 +16,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -30,6 +29,7 @@ use webrtc::runtime::{
 use super::{
     packet::{Meter, packets_at_once},
     quic::Sharing,
+    received::poll_kept,
     relay::Relays,
     repeats::Repeats,
     zoned::{NO_ZONE, Zoned, ZonedSocket},
@@ -188,7 +188,7 @@ impl Tuned {
         let datagrams = buffer.get(..meta.len).unwrap_or_default().chunks(meta.stride.max(1));
         // Each is to be remembered.
         let others = datagrams.filter(|datagram| !self.repeats.is_one(datagram, meta.addr)).count();
-        meta.len > 0 && others == 0
+        others == 0
     }
 }
 
@@ -211,25 +211,10 @@ impl AsyncUdpSocket for Tuned {
         bufs: &mut [IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
-        loop {
-            let count = ready!(self.inner.poll_recv(cx, bufs, meta))?;
-            let mut kept = 0;
-            for index in 0..count {
-                if self.has_repeats_alone(&bufs[index], &meta[index]) {
-                    continue;
-                }
-                if kept < index {
-                    let (before, from) = bufs.split_at_mut(index);
-                    let length = meta[index].len;
-                    before[kept][..length].copy_from_slice(&from[0][..length]);
-                    meta[kept] = meta[index];
-                }
-                kept += 1;
-            }
-            if kept > 0 || count == 0 {
-                return Poll::Ready(Ok(kept));
-            }
-        }
+        let keep = |buffer: &mut [u8], meta: &RecvMeta| {
+            if self.has_repeats_alone(buffer, meta) { 0 } else { meta.len }
+        };
+        poll_kept(&*self.inner, cx, bufs, meta, keep)
     }
 
     fn max_gso_segments(&self) -> usize {

@@ -134,7 +134,7 @@ pub struct Carrier {
     changes: mpsc::UnboundedReceiver<Change>,
     needs: mpsc::UnboundedSender<Need>,
     shared: Shared,
-    /// Bytes delivered by data channels, and by lanes of TLS and of QUIC, that are gone.
+    /// Bytes delivered in time by data channels, and by lanes of TLS and of QUIC, that are gone.
     earlier: u64,
     tls_earlier: u64,
     quic_earlier: u64,

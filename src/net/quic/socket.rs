@@ -24,7 +24,7 @@ use quinn::{
 use tokio::time::{Sleep, sleep};
 use webrtc::runtime::{self, AsyncUdpSocket};
 
-use crate::net::zoned::with_zone;
+use crate::net::{received::poll_kept, zoned::with_zone};
 
 /// Bytes that may wait for QUIC, as in the socket itself; what comes beyond is lost.
 const MOST_WAITING: usize = 4 * 1024 * 1024;
@@ -218,26 +218,8 @@ impl AsyncUdpSocket for Sorted {
         bufs: &mut [IoSliceMut<'_>],
         meta: &mut [runtime::RecvMeta],
     ) -> Poll<io::Result<usize>> {
-        loop {
-            let count = ready!(self.inner.poll_recv(cx, bufs, meta))?;
-            let mut kept = 0;
-            for index in 0..count {
-                let length = self.shared.sort(&mut bufs[index], &meta[index]);
-                if length == 0 && meta[index].len > 0 {
-                    continue;
-                }
-                if kept < index {
-                    let (before, from) = bufs.split_at_mut(index);
-                    before[kept][..length].copy_from_slice(&from[0][..length]);
-                }
-                meta[kept] = meta[index];
-                meta[kept].len = length;
-                kept += 1;
-            }
-            if kept > 0 {
-                return Poll::Ready(Ok(kept));
-            }
-        }
+        let sort = |buffer: &mut [u8], meta: &_| self.shared.sort(buffer, meta);
+        poll_kept(&*self.inner, cx, bufs, meta, sort)
     }
 
     fn max_gso_segments(&self) -> usize {
