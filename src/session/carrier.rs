@@ -17,7 +17,7 @@ use super::{
     figures::{Figures, Shared},
     growth::{Connections, Growth, Reason, Seen},
     kinds::{Carried, Choice, Kind},
-    laden::{Channel, Fit, Stream},
+    laden::{Channel, Fit, Load, Stream},
     lanes::AnySender,
     limits::processor,
     progress::Over,
@@ -43,8 +43,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(1);
 /// The same while nothing waits for it.
 const LOOK_IDLE: Duration = Duration::from_millis(10);
 
-/// A lane that has delivered nothing for so long has fallen behind, and is gone after so long.
-const BEHIND: Duration = Duration::from_millis(250);
+/// A lane that has delivered nothing for so long is gone.
 const GONE: Duration = Duration::from_secs(4);
 
 /// When nothing was taken from a lane of TLS or QUIC for so long others carry, too.
@@ -365,11 +364,11 @@ impl Carrier {
         self.grow(now);
     }
 
-    /// What a stalled data channel has is not on the line.
+    /// What a data channel has that has fallen behind is not on the line.
     fn write_off(&mut self, now: Instant) {
         let round = self.round();
-        let stalled = self.channels.iter_mut().filter(|channel| channel.is_stalled(round, now));
-        let bytes = stalled.map(|channel| channel.load.write_off()).sum();
+        let loads = self.channels.iter_mut().map(|channel| &mut channel.load);
+        let bytes = loads.filter(|load| load.is_behind(round, now)).map(Load::write_off).sum();
         if bytes > 0 {
             self.handed -= bytes;
             self.line.lost(bytes);
@@ -544,17 +543,17 @@ impl Carrier {
     }
 
     /// The index of the data channel that is to take a message of such a length, if one has place.
-    /// Those that move share the window. A stalled one takes what it might have anyway, and only when
-    /// none of the others has place: it may show the peer what it lacks.
+    /// Those that move share the window. One that has fallen behind takes what it might have anyway, and
+    /// only when none of the others has place: it may show the peer what it lacks.
     fn free_channel(&self, length: u64, now: Instant) -> Option<usize> {
         let round = self.round();
-        let stalled = |channel: &Channel| channel.is_stalled(round, now);
+        let behind = |channel: &Channel| channel.load.is_behind(round, now);
         let (window, all) = (self.line.window(), self.used().count());
-        let moving = self.used().filter(|channel| !stalled(channel)).count();
-        let sharers = |channel: &Channel| if stalled(channel) { all } else { moving };
+        let moving = self.used().filter(|channel| !behind(channel)).count();
+        let sharers = |channel: &Channel| if behind(channel) { all } else { moving };
         let free = self.used().filter(|channel| channel.admits(length, window, sharers(channel)));
         let best = free.min_by_key(|channel| {
-            (channel.number == FIRST_DATA, stalled(channel), channel.load.under_way)
+            (channel.number == FIRST_DATA, behind(channel), channel.load.under_way)
         })?;
         self.channels.iter().position(|channel| channel.number == best.number)
     }
@@ -601,10 +600,10 @@ impl Carrier {
             return Ok(());
         };
         let length = bytes.len() as u64;
-        let stalled = channel.is_stalled(round, Instant::now());
+        let was_behind = channel.load.is_behind(round, Instant::now());
         channel.send(bytes).await?;
         let now = Instant::now();
-        if stalled {
+        if was_behind {
             channel.load.write_off();
         } else {
             self.handed += length;
@@ -628,12 +627,12 @@ impl Carrier {
     /// could be sent, and on a short line at once, where that is long.
     fn doubt(&mut self, now: Instant) {
         let others = self.channels.len() > 2 || !self.streams.is_empty();
-        let (round, behind) = (self.round(), BEHIND + self.round() * 2);
-        let channels = self.channels.iter().filter(|channel| channel.is_stalled(round, now));
-        let channels = channels.filter(|_| others).map(|channel| channel.number);
-        let streams = self.streams.iter().filter(|stream| stream.load.silent_for(now) > behind);
-        for number in channels.chain(streams.map(|stream| stream.number)) {
-            if self.outbox.doubt(number) {
+        let channels = self.channels.iter().filter(|_| others);
+        let channels = channels.map(|channel| (channel.number, channel.load));
+        let streams = self.streams.iter().map(|stream| (stream.number, stream.load));
+        let round = self.round();
+        for (number, load) in channels.chain(streams) {
+            if load.is_behind(round, now) && self.outbox.doubt(number) {
                 self.shared.lock().again += 1;
             }
         }

@@ -22,10 +22,11 @@ const START: u64 = 16 * 1024;
 const FIT_GROWS: Duration = Duration::from_secs(3);
 const FIT_SHRINKS: Duration = Duration::from_millis(50);
 
-/// What a data channel has of which nothing was delivered for so long, and so many round trips, is not
-/// on the line any more: it waits for SCTP's timer, which takes a second.
-const STALLED: Duration = Duration::from_millis(50);
-const STALLED_ROUNDS: u32 = 4;
+/// A lane that has delivered nothing for so long, and so many round trips, has fallen behind: a data
+/// channel waits for SCTP's timer then, which takes a second, and what it has is not on the line any
+/// more. An acknowledgement alone may take 200 ms, and a browser that has much to do longer than some.
+const BEHIND: Duration = Duration::from_millis(250);
+const BEHIND_ROUNDS: u32 = 2;
 
 /// A lane of TLS or QUIC that is not the only one takes no more than it delivers in two round trips
 /// and so long, so that nobody waits for what it has; and at least so many bytes.
@@ -92,6 +93,11 @@ impl Load {
         bytes
     }
 
+    /// Whether it has fallen behind, on a line with such a round trip.
+    pub(super) fn is_behind(&self, round: Duration, now: Instant) -> bool {
+        self.silent_for(now) > BEHIND + round * BEHIND_ROUNDS
+    }
+
     /// Since when the peer has acknowledged nothing of what is under way.
     pub(super) fn silent_for(&self, now: Instant) -> Duration {
         let waits = self.under_way > 0;
@@ -150,11 +156,6 @@ impl Channel {
     pub(super) fn new(number: u32, sender: LaneSender, now: Instant) -> Self {
         let (repaired, _) = sender.meter().again_and_held_back();
         Self { number, sender, load: Load::new(now), closing: false, repaired }
-    }
-
-    /// Whether it waits for SCTP's timer, on a line with such a round trip.
-    pub(super) fn is_stalled(&self, round: Duration, now: Instant) -> bool {
-        self.load.silent_for(now) > STALLED + round * STALLED_ROUNDS
     }
 
     /// Whether it may take a message, as one of several that share a window.
