@@ -132,10 +132,13 @@ impl Settings {
     }
 
     fn set<const N: usize>(settings: [(&'static str, &str); N]) -> Result<Self, String> {
-        let mut before = Self(Vec::new());
-        for (name, value) in settings {
+        // One may change another.
+        let before = settings.map(|(name, _)| {
             let was = fs::read_to_string(path(name)).map_err(|error| format!("{name}: {error}"))?;
-            before.0.push((name, was));
+            Ok((name, was))
+        });
+        let before = Self(before.into_iter().collect::<Result<_, String>>()?);
+        for (name, value) in settings {
             fs::write(path(name), value).map_err(|error| format!("{name}: {error}"))?;
         }
         Ok(before)
