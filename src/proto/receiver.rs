@@ -13,29 +13,25 @@ use std::{
 
 use bytes::Bytes;
 
+use self::{credit::Credit, unsaid::Unsaid};
 pub use super::incoming::{Found, Origin};
 use super::{
     digest::Hash,
-    frame::{ChunkHash, Finished, Frame, Reason, Record, TO_THE_END, Wanted},
+    frame::{ChunkHash, Finished, Frame, Reason, Record},
     incoming::{Announced, End, Incoming, Stored},
     manifest::{Entry, FileId, Kind},
     offer::Offer,
     sender::{Failure, Outcome, index},
 };
 
+mod credit;
+mod unsaid;
+
 /// Payload bytes that may be on their way or waiting for the disk.
 pub const WINDOW: u64 = 16 * 1024 * 1024;
 
-/// Credit is granted anew after this many bytes were written.
-const CREDIT_STEP: u64 = 512 * 1024;
-
 /// The most chunks that may be under way at once; there are fewer lanes than that.
 const MAX_OPEN_CHUNKS: usize = 64;
-
-/// The most parts that may wait for the disk: each takes some hundred bytes of memory besides its
-/// own, so credit alone does not bound what crumbs take. A whole window in parts of 1 KiB is half
-/// of this.
-const MAX_WAITING_PARTS: u32 = 32 * 1024;
 
 /// Files that are looked at, wanted or on their way at the same time.
 const MAX_UNDER_WAY: usize = 32 * 1024;
@@ -56,9 +52,6 @@ const ENOUGH: usize = 10_000;
 /// many bytes have come since, or nothing else is under way.
 const COMMIT_ITEMS: usize = 1024;
 const COMMIT_BYTES: u64 = 64 * 1024 * 1024;
-
-/// Records of one frame on the control channel.
-const BATCH: usize = 1_000;
 
 /// What is done about a file whose name is taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -263,25 +256,10 @@ pub struct Receiver {
     checks: usize,
     /// Files that the disk copies for an item that gets another name.
     copies: usize,
-    wants: Vec<Wanted>,
-    new_claims: Vec<ChunkHash>,
-    skips: Vec<(FileId, Reason)>,
-    deliveries: Vec<Range<u32>>,
+    unsaid: Unsaid,
     outcome: Outcome,
     digest: Option<Hash>,
     actions: VecDeque<Action>,
-}
-
-/// What the sender may send on this connection.
-#[derive(Debug, Default)]
-struct Credit {
-    received: u64,
-    stored: u64,
-    granted: u64,
-    /// Bytes of an earlier connection that still wait for the disk.
-    earlier: u64,
-    /// Parts that are not written yet.
-    waiting: u32,
 }
 
 impl Receiver {
@@ -315,10 +293,7 @@ impl Receiver {
             arriving: 0,
             checks: 0,
             copies: 0,
-            wants: Vec::new(),
-            new_claims: Vec::new(),
-            skips: Vec::new(),
-            deliveries: Vec::new(),
+            unsaid: Unsaid::default(),
             outcome: Outcome::default(),
             digest: None,
             actions: VecDeque::new(),
@@ -365,7 +340,7 @@ impl Receiver {
     #[must_use]
     pub fn waits_for(&self) -> Option<Wait> {
         let busy =
-            self.credit.waiting > 0 || self.checks + self.copies > 0 || !self.hashing.is_empty();
+            self.credit.is_waiting() || self.checks + self.copies > 0 || !self.hashing.is_empty();
         match self.state {
             State::Delivered => Some(Wait::Farewell),
             State::Accepted if self.up && self.finished > 0 && !busy => Some(Wait::Missing),
@@ -525,7 +500,7 @@ impl Receiver {
             self.directory(file, found);
         } else if found.part.is_empty() && found.base.is_none() {
             self.set(file, Stage::Wanted);
-            self.wants.push(whole(file));
+            self.unsaid.want_file(file);
         } else {
             self.found(file, &entry, found);
         }
@@ -564,15 +539,13 @@ impl Receiver {
         if missing.is_empty() && except.is_empty() {
             missing.push(0..0);
         }
-        let files = file.0..file.0.saturating_add(1);
-        let wanted = missing.into_iter().map(|chunks| Wanted { files: files.clone(), chunks });
-        self.wants.extend(wanted);
+        missing.into_iter().for_each(|chunks| self.unsaid.want(file, chunks));
     }
 
     /// A file is kept as it is, since what is offered differs.
     fn skip(&mut self, file: FileId) {
         self.drop_active(file);
-        self.skips.push((file, Reason::TargetExists));
+        self.unsaid.skip(file, true);
         self.resolve(file, Stage::Existing);
     }
 
@@ -580,7 +553,7 @@ impl Receiver {
         self.opening = self.opening.saturating_sub(1);
         if self.stage(file) == Stage::Opening {
             let exists = reason == Reason::TargetExists;
-            self.skips.push((file, reason));
+            self.unsaid.skip(file, exists);
             self.resolve(file, if exists { Stage::Existing } else { Stage::Declined });
         }
     }
@@ -667,10 +640,7 @@ impl Receiver {
         let (asked, kept) = mem::take(&mut self.to_claim).into_iter().partition(base);
         self.to_claim = kept;
         let asked: VecDeque<_> = asked;
-        let files = file.0..file.0.saturating_add(1);
-        let wanted =
-            asked.into_iter().map(|(_, _, chunks)| Wanted { files: files.clone(), chunks });
-        self.wants.extend(wanted);
+        asked.into_iter().for_each(|(_, _, chunks)| self.unsaid.want(file, chunks));
     }
 
     /// The sender says what a chunk's hash is; all its bytes must have come before.
@@ -712,11 +682,11 @@ impl Receiver {
         match hash {
             Some(hash) if incoming.claim(chunk, origin, hash) => {
                 self.claimed += 1;
-                self.new_claims.push(ChunkHash { file, chunk, hash });
+                self.unsaid.claim(ChunkHash { file, chunk, hash });
             }
             Some(_) => {}
             None => {
-                self.wants.push(one(file, chunk));
+                self.unsaid.want_chunk(file, chunk);
                 if origin == Origin::Base {
                     self.differ(file);
                 }
@@ -725,8 +695,7 @@ impl Receiver {
     }
 
     fn stored(&mut self, bytes: u64, parts: u32) {
-        self.credit.stored = self.credit.stored.saturating_add(bytes);
-        self.credit.waiting = self.credit.waiting.saturating_sub(parts);
+        self.credit.store(bytes, parts);
         self.stored_since_ready = self.stored_since_ready.saturating_add(bytes);
         self.grant();
     }
@@ -743,7 +712,7 @@ impl Receiver {
                 }
             }
             Stored::Wrong => return Err(Failure::Here(Reason::Verification)),
-            Stored::Lost => self.wants.push(one(file, chunk)),
+            Stored::Lost => self.unsaid.want_chunk(file, chunk),
             Stored::Nothing => {}
         }
         self.conclude(file)
@@ -883,7 +852,7 @@ impl Receiver {
         for file in self.offer.item(number).unwrap_or_default() {
             if self.stage(FileId(file)) == Stage::Complete {
                 self.set(FileId(file), Stage::Delivered);
-                append(&mut self.deliveries, file);
+                self.unsaid.deliver(FileId(file));
             }
         }
     }
@@ -902,10 +871,7 @@ impl Receiver {
         if mem::replace(&mut self.up, true) {
             return;
         }
-        self.wants.clear();
-        self.new_claims.clear();
-        self.skips.clear();
-        self.deliveries.clear();
+        self.unsaid = Unsaid::default();
         self.credit.restart();
         (self.arriving, self.claimed, self.finished) = (0, 0, 0);
         self.tell(Frame::Resume { entries: number(self.stages.len()) });
@@ -919,11 +885,11 @@ impl Receiver {
     fn ask_again(&mut self, file: FileId) {
         match self.stage(file) {
             Stage::Told | Stage::Opening | Stage::Complete | Stage::Withdrawn => {}
-            Stage::Wanted => self.wants.push(whole(file)),
+            Stage::Wanted => self.unsaid.want_file(file),
             Stage::Active => self.continue_with(file),
-            Stage::Delivered => append(&mut self.deliveries, file.0),
-            Stage::Declined => self.skips.push((file, Reason::Declined)),
-            Stage::Existing => self.skips.push((file, Reason::TargetExists)),
+            Stage::Delivered => self.unsaid.deliver(file),
+            Stage::Declined => self.unsaid.skip(file, false),
+            Stage::Existing => self.unsaid.skip(file, true),
         }
     }
 
@@ -935,7 +901,7 @@ impl Receiver {
         }
         self.claimed += claims.len();
         let claims = claims.into_iter().map(|(chunk, hash)| ChunkHash { file, chunk, hash });
-        self.new_claims.extend(claims);
+        claims.for_each(|claim| self.unsaid.claim(claim));
         let to_claim = self.to_claim.iter().filter(|(of, ..)| *of == file);
         let mut except: Vec<_> = to_claim.map(|(_, _, chunks)| chunks.clone()).collect();
         let hashing = self.hashing.iter().filter(|(of, _)| *of == file);
@@ -967,7 +933,7 @@ impl Receiver {
                 self.claim_next();
                 self.commit();
                 if self.up {
-                    self.speak();
+                    self.actions.extend(self.unsaid.say().map(Action::Send));
                 }
                 self.end();
             }
@@ -1026,30 +992,6 @@ impl Receiver {
         }
     }
 
-    /// Says what has gathered.
-    fn speak(&mut self) {
-        for claims in mem::take(&mut self.new_claims).chunks(BATCH) {
-            self.tell(Frame::Claim(claims.to_vec()));
-        }
-        for wants in joined(mem::take(&mut self.wants)).chunks(BATCH) {
-            self.tell(Frame::Want(wants.to_vec()));
-        }
-        let skips = mem::take(&mut self.skips);
-        for reason in [Reason::Declined, Reason::TargetExists] {
-            let mut files = Vec::new();
-            let skipped = skips.iter().filter(|(_, why)| {
-                (*why == Reason::TargetExists) == (reason == Reason::TargetExists)
-            });
-            skipped.for_each(|(file, _)| append(&mut files, file.0));
-            for files in files.chunks(BATCH) {
-                self.tell(Frame::Skip { files: files.to_vec(), reason });
-            }
-        }
-        for files in mem::take(&mut self.deliveries).chunks(BATCH) {
-            self.tell(Frame::FinOk(files.to_vec()));
-        }
-    }
-
     fn end(&mut self) {
         // Checks that are still under way are of files that were withdrawn.
         let idle = self.ready.is_empty() && self.committing == 0 && self.copies == 0;
@@ -1097,74 +1039,19 @@ impl Receiver {
     }
 }
 
-impl Credit {
-    /// Bytes that arrive.
-    fn take(&mut self, bytes: u64) -> Result<(), Failure> {
-        self.received = self.received.saturating_add(bytes);
-        self.waiting = self.waiting.saturating_add(1);
-        let fits = self.received <= self.granted && self.waiting <= MAX_WAITING_PARTS;
-        if fits { Ok(()) } else { Err(TOO_MANY) }
-    }
-
-    /// More credit, when enough was written since the last.
-    fn grant(&mut self) -> Option<u64> {
-        let limit = self.stored.saturating_add(WINDOW).saturating_sub(self.earlier);
-        if limit < self.granted.saturating_add(CREDIT_STEP) {
-            return None;
-        }
-        self.granted = limit;
-        Some(limit)
-    }
-
-    /// Counts anew, on a new connection.
-    fn restart(&mut self) {
-        let earlier = self.received.saturating_add(self.earlier).saturating_sub(self.stored);
-        *self = Self { earlier, waiting: self.waiting, ..Self::default() };
-    }
-}
-
 fn number(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-fn whole(file: FileId) -> Wanted {
-    Wanted { files: file.0..file.0.saturating_add(1), chunks: 0..TO_THE_END }
-}
-
-fn one(file: FileId, chunk: u32) -> Wanted {
-    Wanted { files: file.0..file.0.saturating_add(1), chunks: chunk..chunk.saturating_add(1) }
-}
-
-/// Adds a file to ranges that it may prolong.
-fn append(ranges: &mut Vec<Range<u32>>, file: u32) {
-    match ranges.last_mut() {
-        Some(last) if last.end == file => last.end += 1,
-        _ => ranges.push(file..file.saturating_add(1)),
-    }
-}
-
-/// Joins wishes for whole files that follow each other.
-fn joined(wants: Vec<Wanted>) -> Vec<Wanted> {
-    let mut joined: Vec<Wanted> = Vec::new();
-    for want in wants {
-        match joined.last_mut() {
-            Some(last)
-                if last.files.end == want.files.start
-                    && (&last.chunks, &want.chunks) == (&(0..TO_THE_END), &(0..TO_THE_END)) =>
-            {
-                last.files.end = want.files.end;
-            }
-            _ => joined.push(want),
-        }
-    }
-    joined
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        credit::{MAX_WAITING_PARTS, STEP},
+        *,
+    };
     use crate::proto::{
         digest::tree,
+        frame::{TO_THE_END, Wanted},
         manifest::tests::{entry, file},
     };
 
@@ -1234,6 +1121,10 @@ mod tests {
         Input::Peer(Frame::Hashes(vec![hash(chunk, bytes)]))
     }
 
+    fn of(FileId(file): FileId, chunks: Range<u32>) -> Wanted {
+        Wanted { files: file..file + 1, chunks }
+    }
+
     fn finished(file: FileId, chunks: &[&[u8]]) -> Finished {
         let leaves: Vec<_> = chunks.iter().map(|chunk| Hash::of(chunk)).collect();
         let size = chunks.iter().map(|chunk| chunk.len() as u64).sum();
@@ -1257,7 +1148,7 @@ mod tests {
             ]
         );
         let wanted = after(&mut receiver, Input::Opened(FILE, Found::default()));
-        assert_eq!(wanted, [Action::Send(Frame::Want(vec![whole(FILE)]))]);
+        assert_eq!(wanted, [Action::Send(Frame::Want(vec![of(FILE, 0..TO_THE_END)]))]);
         let bytes = Bytes::from_static(b"hello");
         let part = Part { file: FILE, chunk: 0, offset: 0, position: 0, bytes };
         assert_eq!(after(&mut receiver, data(0, 0, b"hello")), [Action::Write(part)]);
@@ -1387,8 +1278,8 @@ mod tests {
         for index in 0..chunks {
             assert!(failure(&after(&mut receiver, data(index, 0, &chunk))).is_none());
         }
-        assert!(after(&mut receiver, Input::Stored(CREDIT_STEP - 1, 1)).is_empty());
-        let limit = WINDOW + CREDIT_STEP;
+        assert!(after(&mut receiver, Input::Stored(STEP - 1, 1)).is_empty());
+        let limit = WINDOW + STEP;
         let granted = after(&mut receiver, Input::Stored(1, 1));
         assert_eq!(granted, [Action::Send(Frame::Credit { limit })]);
         assert!(failure(&after(&mut receiver, data(chunks, 0, &chunk))).is_none());
@@ -1420,7 +1311,7 @@ mod tests {
         let part = vec![0..1];
         let (mut receiver, actions) =
             finding(300_000, Conflict::Rename, Found { part, base: None });
-        let want = Action::Send(Frame::Want(vec![one(FILE, 1)]));
+        let want = Action::Send(Frame::Want(vec![of(FILE, 1..2)]));
         assert_eq!(actions, [Action::Hash(FILE, 0, Origin::Part), want]);
         let first = vec![1; CHUNK];
         let hashed = Input::Hashed(FILE, 0, Origin::Part, Some(Hash::of(&first)));
@@ -1526,7 +1417,7 @@ mod tests {
         });
         let sent: Vec<_> = sent.collect();
         assert_eq!(sent[..2], [Frame::Resume { entries: 1 }, Frame::Accept]);
-        assert_eq!(sent.last(), Some(&Frame::Want(vec![one(FILE, 1)])));
+        assert_eq!(sent.last(), Some(&Frame::Want(vec![of(FILE, 1..2)])));
         assert!(matches!(sent[2], Frame::Credit { limit } if limit < WINDOW), "{sent:?}");
         assert_eq!(failure(&after(&mut receiver, data(1, 0, b"again"))), None);
     }
