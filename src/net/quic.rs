@@ -11,8 +11,8 @@ use std::{
 };
 
 use quinn::{
-    ClientConfig, Endpoint, EndpointConfig, Incoming, RecvStream, SendStream, ServerConfig,
-    TokioRuntime, TransportConfig, VarInt,
+    AckFrequencyConfig, ClientConfig, Endpoint, EndpointConfig, Incoming, RecvStream, SendStream,
+    ServerConfig, TokioRuntime, TransportConfig, VarInt,
     crypto::rustls::{QuicClientConfig, QuicServerConfig},
 };
 use tokio::{
@@ -41,6 +41,11 @@ const LEAST_WINDOW: u64 = 512 * 1024;
 
 /// What is assumed of the round trip before it is known.
 const LIKELY_ROUND: Duration = Duration::from_millis(100);
+
+/// Packets that are acknowledged together, or after so long: each acknowledgement costs both ends as
+/// much as a packet does.
+const TOGETHER: u32 = 10;
+const ACK_DELAY: Duration = Duration::from_millis(5);
 
 /// A NAT forgets a connection on which nothing is said; one of which nothing is heard has an end.
 const KEEPALIVE: Duration = Duration::from_secs(5);
@@ -175,8 +180,11 @@ fn endpoint(socket: Arc<QuicSocket>, server: Option<ServerConfig>) -> io::Result
 
 fn transport(shortest: &Shortest) -> Arc<TransportConfig> {
     let window = VarInt::from_u32(WINDOW);
+    let mut acks = AckFrequencyConfig::default();
+    acks.ack_eliciting_threshold(VarInt::from_u32(TOGETHER - 1)).max_ack_delay(Some(ACK_DELAY));
     let mut config = TransportConfig::default();
     config
+        .ack_frequency_config(Some(acks))
         .max_concurrent_bidi_streams(VarInt::from_u32(1))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .datagram_receive_buffer_size(None)
@@ -324,6 +332,8 @@ mod tests {
         let (read, ()) = tokio::join!(ours.stream.read_to_end(&mut arrived), write);
         assert_eq!(read.unwrap(), much.len());
         assert!(arrived == much);
+        let asked = theirs.stream.connection.stats().frame_tx.ack_frequency;
+        assert!(asked > 0, "to acknowledge packets together");
     }
 
     #[tokio::test]
