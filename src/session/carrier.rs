@@ -137,8 +137,9 @@ pub struct Carrier {
     earlier: u64,
     tls_earlier: u64,
     quic_earlier: u64,
-    /// Packets that lanes sent again.
+    /// Packets that lanes sent again, and bytes that they hold back.
     repaired: u64,
+    held_back: u64,
     /// The user's limit.
     limit: Option<Pace>,
     /// What keeps bursts off the line.
@@ -214,6 +215,7 @@ impl Carrier {
             tls_earlier: 0,
             quic_earlier: 0,
             repaired: 0,
+            held_back: 0,
             limit: wishes.bwlimit.map(|rate| Pace { rate, burst: BURST, free: now }),
             pace: Pace { rate: u64::MAX, burst: LINE_BURST, free: now },
         };
@@ -358,6 +360,7 @@ impl Carrier {
             self.fit.see(repaired, self.line.window() / channels, now);
         }
         self.repaired += repaired;
+        self.held_back = held_back;
         self.streams.iter_mut().for_each(|stream| stream.look(now));
         self.choose(now);
         self.fit_messages(now);
@@ -535,11 +538,19 @@ impl Carrier {
         if let Some(kind) = self.stream_with_place(now)? {
             return Ok(Way::Stream(kind));
         }
-        let on_the_line = self.channels.iter().map(|channel| channel.load.on_the_line()).sum();
-        if now < self.pace.free || !self.line.admits(length, on_the_line) {
+        if now < self.pace.free || !self.line.admits(length, self.on_the_line(now)) {
             return Err(Wait::Place);
         }
         self.free_channel(length, now).map(Way::Channel).ok_or(Wait::Place)
+    }
+
+    /// Bytes on their way over data channels that count for the window. On a long line that loses packets
+    /// SCTP's windows keep some back, which are not on the line, and whose place others may have: a lane
+    /// with nothing behind what is on its way does not make its window larger.
+    fn on_the_line(&self, now: Instant) -> u64 {
+        let bytes: u64 = self.channels.iter().map(|channel| channel.load.on_the_line()).sum();
+        let is_repaired = self.round() > SHORT && self.signs.is_lossy(now);
+        if is_repaired { bytes.saturating_sub(self.held_back) } else { bytes }
     }
 
     /// The index of the data channel that is to take a message of such a length, if one has place.
