@@ -64,11 +64,14 @@ impl Unsaid {
     pub(super) fn say(&mut self) -> impl Iterator<Item = Frame> + use<> {
         let Self { claims, wants, declined, existing, delivered } = mem::take(self);
         let skip = |reason| move |files| Frame::Skip { files, reason };
-        batches(claims, Frame::Claim)
-            .chain(batches(wants, Frame::Want))
-            .chain(batches(declined, skip(Reason::Declined)))
-            .chain(batches(existing, skip(Reason::TargetExists)))
-            .chain(batches(delivered, Frame::FinOk))
+        let frames = [
+            batches(&claims, Frame::Claim),
+            batches(&wants, Frame::Want),
+            batches(&declined, skip(Reason::Declined)),
+            batches(&existing, skip(Reason::TargetExists)),
+            batches(&delivered, Frame::FinOk),
+        ];
+        frames.into_iter().flatten()
     }
 }
 
@@ -80,11 +83,7 @@ fn append(ranges: &mut Vec<Range<u32>>, FileId(file): FileId) {
     }
 }
 
-/// Frames of so many records.
-fn batches<T: Clone>(
-    records: Vec<T>,
-    frame: impl Fn(Vec<T>) -> Frame,
-) -> impl Iterator<Item = Frame> {
-    let batches: Vec<_> = records.chunks(BATCH).map(|batch| frame(batch.to_vec())).collect();
-    batches.into_iter()
+/// Records as frames that each hold some of them.
+fn batches<T: Clone>(records: &[T], frame: impl Fn(Vec<T>) -> Frame) -> Vec<Frame> {
+    records.chunks(BATCH).map(|batch| frame(batch.to_vec())).collect()
 }
