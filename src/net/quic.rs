@@ -43,9 +43,10 @@ const LEAST_WINDOW: u64 = 512 * 1024;
 const LIKELY_ROUND: Duration = Duration::from_millis(100);
 
 /// Packets that are acknowledged together, or after so long: each acknowledgement costs both ends as
-/// much as a packet does.
-const TOGETHER: u32 = 10;
-const ACK_DELAY: Duration = Duration::from_millis(5);
+/// much as a packet does. What the [window](crate::net::flight) has beyond the line is worth more time
+/// than this, without which it could not grow.
+const TOGETHER: u32 = 5;
+const ACK_DELAY: Duration = Duration::from_millis(1);
 
 /// A NAT forgets a connection on which nothing is said; one of which nothing is heard has an end.
 const KEEPALIVE: Duration = Duration::from_secs(5);

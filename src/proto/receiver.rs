@@ -545,7 +545,7 @@ impl Receiver {
     /// A file is kept as it is, since what is offered differs.
     fn skip(&mut self, file: FileId) {
         self.drop_active(file);
-        self.unsaid.skip(file, true);
+        self.unsaid.skip(file, Reason::TargetExists);
         self.resolve(file, Stage::Existing);
     }
 
@@ -553,7 +553,7 @@ impl Receiver {
         self.opening = self.opening.saturating_sub(1);
         if self.stage(file) == Stage::Opening {
             let exists = reason == Reason::TargetExists;
-            self.unsaid.skip(file, exists);
+            self.unsaid.skip(file, reason);
             self.resolve(file, if exists { Stage::Existing } else { Stage::Declined });
         }
     }
@@ -888,8 +888,8 @@ impl Receiver {
             Stage::Wanted => self.unsaid.want_file(file),
             Stage::Active => self.continue_with(file),
             Stage::Delivered => self.unsaid.deliver(file),
-            Stage::Declined => self.unsaid.skip(file, false),
-            Stage::Existing => self.unsaid.skip(file, true),
+            Stage::Declined => self.unsaid.skip(file, Reason::Declined),
+            Stage::Existing => self.unsaid.skip(file, Reason::TargetExists),
         }
     }
 

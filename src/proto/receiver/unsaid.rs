@@ -50,9 +50,13 @@ impl Unsaid {
         }
     }
 
-    /// A file is not wanted: its name is taken and it is to stay, or for another reason.
-    pub(super) fn skip(&mut self, file: FileId, exists: bool) {
-        append(if exists { &mut self.existing } else { &mut self.declined }, file);
+    /// A file is not wanted: its name is taken and that is to stay, or it is declined.
+    pub(super) fn skip(&mut self, file: FileId, reason: Reason) {
+        let files = match reason {
+            Reason::TargetExists => &mut self.existing,
+            _ => &mut self.declined,
+        };
+        append(files, file);
     }
 
     /// A file is safe.
