@@ -89,8 +89,8 @@
 //! | How does a sender know what a connection of TLS or QUIC has delivered? | the receiver says so on it | [`net::stream`] |
 //! | What if a lane dies? | what the receiver has not credited goes over another, by number | [`proto::lanes`] |
 //! | What if a packet of the DTLS handshake is lost? | its end sends its flight again, and does not hear the peer's twice | `net::repeats` |
-//! | What if a data channel waits for SCTP's timer? | what it has no longer counts as on the line, and goes over another | [`session::carrier`] |
-//! | What if SCTP's windows keep bytes back, which losses have made small? | on a long line those do not count for the window | [`session::carrier`] |
+//! | What if a data channel waits for SCTP's timer? | what it has no longer counts as on the line, and goes over another | `session::channels` |
+//! | What if SCTP's windows keep bytes back, which losses have made small? | on a long line those do not count for the window | `session::channels` |
 //! | How large are packets? | 1,280 bytes, or what a lane's first message has proved | `session::lanes` |
 //! | What limits a transfer? | what most of a second was spent waiting for | [`session::limits`] |
 //! | How many threads are there? | half as many for tasks as processors; files have their own | `main` |

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::SelectAll;
+use p2pshare_signal::protocol::IceServer;
 use tokio::time::{sleep, timeout};
 
 use super::{
@@ -29,6 +30,7 @@ use crate::{
         binding::{CONTROL, FIRST_DATA},
         frame::{Frame, FrameError, Reason},
         lanes::Inbox,
+        pake::Keys,
         signal::{LANE_QUIC, Signal},
     },
 };
@@ -95,38 +97,9 @@ pub async fn connect(
         interrupt = front.interrupted() => Err(Error::Interrupted(interrupt)),
     };
     match established {
-        Ok(Established { mut peer, channels, max_frame, peer_wants_words, kinds, quic }) => {
-            let path = peer.path().await;
-            let round = peer.round().await;
-            peer.opened();
-            front.tell(Event::Connected(path));
-            let [control, (first, brings)] = channels;
-            let data = [Numbered::new(FIRST_DATA, brings)].into_iter().collect();
-            let faster = network.faster_with(&kinds);
-            let may_quic = faster.quic && path != Path::Relay;
-            let udp = if may_quic { peer.udp_path().await } else { None };
-            let faster = Faster { quic: udp.is_some(), ..faster };
-            let mtu = peer.likely_mtu().await;
-            let lanes = Lanes::new(role, keys, network, servers, path, mtu);
-            let mut lanes = lanes.with_straight(faster.tls, udp);
-            if let Some(opening) = quic.filter(|_| faster.quic) {
-                lanes.add_first_quic(opening);
-            }
-            let inbox = Inbox::default();
-            let link = Link {
-                peer,
-                path,
-                round,
-                control,
-                first,
-                data,
-                inbox,
-                lanes,
-                faster,
-                signalling,
-                max_frame,
-                peer_wants_words,
-            };
+        Ok(established) => {
+            let link = Link::new(established, role, keys, network, servers, signalling).await;
+            front.tell(Event::Connected(link.path));
             Ok(link)
         }
         Err(error) => {
@@ -137,6 +110,46 @@ pub async fn connect(
 }
 
 impl Link {
+    /// Two ends whose lanes are bound.
+    async fn new(
+        established: Established<2>,
+        role: Role,
+        keys: Keys,
+        network: &Network,
+        servers: Vec<IceServer>,
+        signalling: Signalling,
+    ) -> Self {
+        let Established { mut peer, channels, max_frame, peer_wants_words, kinds, quic } =
+            established;
+        let (path, round) = (peer.path().await, peer.round().await);
+        peer.opened();
+        let faster = network.faster_with(&kinds);
+        let may_quic = faster.quic && path != Path::Relay;
+        let udp = if may_quic { peer.udp_path().await } else { None };
+        let faster = Faster { quic: udp.is_some(), ..faster };
+        let mtu = peer.likely_mtu().await;
+        let lanes = Lanes::new(role, keys, network, servers, path, mtu);
+        let mut lanes = lanes.with_straight(faster.tls, udp);
+        if let Some(opening) = quic.filter(|_| faster.quic) {
+            lanes.add_first_quic(opening);
+        }
+        let [control, (first, brings)] = channels;
+        Self {
+            peer,
+            path,
+            round,
+            control,
+            first,
+            data: [Numbered::new(FIRST_DATA, brings)].into_iter().collect(),
+            inbox: Inbox::default(),
+            lanes,
+            faster,
+            signalling,
+            max_frame,
+            peer_wants_words,
+        }
+    }
+
     /// Sends a frame on the control channel; one that does not arrive shows as a lost path.
     pub async fn send(&self, frame: &Frame) {
         let message = BytesMut::from(frame.to_wire().as_slice());

@@ -1,21 +1,8 @@
 //! Lanes as the carrier sees them: what each was given, and has not delivered yet.
 
-use std::{
-    mem,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-
-use super::kinds::Kind;
-use crate::net::{
-    flight::{LEAST, per_second},
-    lane::{Closed, LaneSender},
-    stream::StreamSender,
-};
-
-/// What a new data channel may have under way: SCTP's slow start lets four packets leave.
-const START: u64 = 16 * 1024;
+use crate::net::flight::LEAST;
 
 /// What a data channel of a short line may have under way has shrunk for so long until more is tried,
 /// and after a loss for so long until another counts.
@@ -27,14 +14,6 @@ const FIT_SHRINKS: Duration = Duration::from_millis(50);
 /// more. An acknowledgement alone may take 200 ms, and a browser that has much to do longer than some.
 const BEHIND: Duration = Duration::from_millis(250);
 const BEHIND_ROUNDS: u32 = 2;
-
-/// A lane of TLS or QUIC that is not the only one takes no more than it delivers in two round trips
-/// and so long, so that nobody waits for what it has; and at least so many bytes.
-const SOON: Duration = Duration::from_millis(200);
-const LITTLE: u64 = 128 * 1024;
-
-/// How long a rate is measured.
-const MEASURE: Duration = Duration::from_millis(100);
 
 /// What a lane was given.
 #[derive(Clone, Copy, Debug)]
@@ -51,11 +30,13 @@ pub(super) struct Load {
 }
 
 impl Load {
-    fn new(now: Instant) -> Self {
+    /// Nothing yet.
+    pub(super) fn new(now: Instant) -> Self {
         Self { handed: 0, under_way: 0, progressed: now, lost: 0, lost_until: 0 }
     }
 
-    fn add(&mut self, bytes: u64, now: Instant) {
+    /// It was given so many bytes.
+    pub(super) fn add(&mut self, bytes: u64, now: Instant) {
         if self.under_way == 0 {
             self.progressed = now;
         }
@@ -63,7 +44,8 @@ impl Load {
         self.under_way += bytes;
     }
 
-    fn see(&mut self, outstanding: u64, now: Instant) {
+    /// So many bytes are not acknowledged.
+    pub(super) fn see(&mut self, outstanding: u64, now: Instant) {
         if outstanding < self.under_way || outstanding == 0 {
             self.progressed = now;
         }
@@ -141,125 +123,9 @@ impl Fit {
     }
 }
 
-/// A data channel.
-pub(super) struct Channel {
-    pub(super) number: u32,
-    pub(super) sender: LaneSender,
-    pub(super) load: Load,
-    /// Nothing more is given to it.
-    pub(super) closing: bool,
-    /// Packets that its connection sent again.
-    repaired: u64,
-}
-
-impl Channel {
-    pub(super) fn new(number: u32, sender: LaneSender, now: Instant) -> Self {
-        let (repaired, _) = sender.meter().again_and_held_back();
-        Self { number, sender, load: Load::new(now), closing: false, repaired }
-    }
-
-    /// Whether it may take a message, as one of several that share a window.
-    pub(super) fn admits(&self, bytes: u64, window: u64, channels: usize) -> bool {
-        let share = window / channels.max(1) as u64;
-        self.load.under_way + bytes <= most(bytes, share, self.load.delivered())
-    }
-
-    pub(super) async fn send(&mut self, message: Bytes) -> Result<(), Closed> {
-        let length = message.len() as u64;
-        let sent = self.sender.send(message.into()).await;
-        match sent {
-            Ok(()) => self.load.add(length, Instant::now()),
-            Err(Closed) => self.closing = true, // It is told elsewhere, too.
-        }
-        sent
-    }
-
-    /// Asks what it has delivered. Gives the packets that were sent again since, and the bytes that
-    /// it holds back.
-    pub(super) async fn look(&mut self) -> (u64, u64) {
-        if self.load.under_way == 0 {
-            return (0, 0);
-        }
-        let Ok(outstanding) = self.sender.outstanding().await else {
-            // What it had goes over another when it is known to be gone.
-            self.closing = true;
-            return (0, 0);
-        };
-        self.load.see(outstanding as u64, Instant::now());
-        let (again, held_back) = self.sender.meter().again_and_held_back();
-        (again - mem::replace(&mut self.repaired, again), held_back)
-    }
-}
-
-/// What a data channel may have under way that has such a share of the window and has delivered so
-/// much. A new one takes only what SCTP's slow start lets it send soon, later two messages at least:
-/// when the end of one is lost, only what follows it shows that before SCTP's timer does, a second
-/// later.
-fn most(message: u64, share: u64, delivered: u64) -> u64 {
-    (share * 2).max(message * 2).min(delivered + START).max(message)
-}
-
-/// A lane of TLS or QUIC.
-#[derive(Debug)]
-pub(super) struct Stream {
-    pub(super) number: u32,
-    pub(super) kind: Kind,
-    pub(super) sender: StreamSender,
-    pub(super) load: Load,
-    /// Nothing more is given to it.
-    pub(super) closing: bool,
-    /// Bytes a second that it has delivered of late; what it had then, and when.
-    rate: u64,
-    mark: (u64, Instant),
-}
-
-impl Stream {
-    pub(super) fn new(number: u32, kind: Kind, sender: StreamSender, now: Instant) -> Self {
-        let load = Load::new(now);
-        Self { number, kind, sender, load, closing: false, rate: 0, mark: (0, now) }
-    }
-
-    /// Whether it may take a message, on a line with such a round trip, alone or beside others.
-    pub(super) fn admits(&self, round: Duration, alone: bool) -> bool {
-        let soon = u128::from(self.rate) * (round * 2 + SOON).as_millis() / 1000;
-        let admits = alone || u128::from(self.load.under_way) < soon.max(LITTLE.into());
-        admits && self.sender.has_place()
-    }
-
-    pub(super) fn send(&mut self, message: Bytes, now: Instant) -> Result<(), Closed> {
-        self.load.add(message.len() as u64, now);
-        let sent = self.sender.send(message);
-        self.closing |= sent.is_err(); // It is told elsewhere, too.
-        sent
-    }
-
-    pub(super) fn look(&mut self, now: Instant) {
-        match self.sender.outstanding() {
-            Ok(outstanding) => self.load.see(outstanding, now),
-            // As with a data channel.
-            Err(Closed) => self.closing = true,
-        }
-        let (before, then) = self.mark;
-        let took = now.saturating_duration_since(then);
-        if took >= MEASURE {
-            let delivered = self.load.delivered();
-            self.rate = per_second(delivered - before, took).max(self.rate / 4 * 3);
-            self.mark = (delivered, now);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_channel_takes_two_messages_however_small_its_share_once_it_is_not_new() {
-        assert_eq!(most(10_000, 3_000, 0), START);
-        assert_eq!(most(10_000, 3_000, 100_000), 20_000);
-        assert_eq!(most(10_000, 50_000, 1_000_000), 100_000);
-        assert_eq!(most(60_000, 3_000, 0), 60_000, "one message always");
-    }
 
     #[test]
     fn what_was_written_off_neither_is_on_the_line_nor_arrives_in_time() {
