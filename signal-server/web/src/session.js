@@ -327,7 +327,8 @@ export class Receiving extends Session {
   #done() {
     this.isOver = true;
     const { peer } = this;
-    // The sender closes once it has heard that everything is safe.
+    // The sender closes once it has heard that everything is safe, and its own server with it.
+    peer?.signalling.room.settle();
     const timer = setTimeout(() => peer?.close(), FAREWELL);
     if (peer) {
       peer.onEnd = () => {

@@ -198,6 +198,7 @@ export class Room {
     /** For a room that exists by being joined. @type {IceServer[]} */
     this.iceServers = [];
     this.hasEnded = false;
+    this.isSettled = false;
     this.#run();
   }
 
@@ -252,17 +253,24 @@ export class Room {
     this.socket.close();
   }
 
+  /** Nothing more is needed from the server: a socket that is lost is not opened again. */
+  settle() {
+    this.isSettled = true;
+  }
+
   async #run() {
     while (!this.hasEnded) {
       const reply = await this.socket.replies.take();
       if (reply !== null) this.#heard(reply);
+      else if (this.isSettled) return;
       else if (!this.hasEnded && !(await this.#rejoin())) return this.events.put("lost");
     }
   }
 
   async #rejoin() {
     try {
-      const { socket, reply } = await rejoin(this.url, this.place, this.received, () => this.hasEnded);
+      const isOver = () => this.hasEnded || this.isSettled;
+      const { socket, reply } = await rejoin(this.url, this.place, this.received, isOver);
       if (reply.type !== "rejoined" || this.hasEnded) {
         socket.close();
         return false;
