@@ -45,7 +45,7 @@ mod tests {
     const BURST: Duration = Duration::from_millis(50);
 
     #[test]
-    fn after_a_burst_so_many_bytes_a_second_pass() {
+    fn so_many_bytes_a_second_pass() {
         let start = Instant::now();
         let (mut pace, mut now, mut passed) = (Pace::new(1_000_000, BURST, start), start, 0);
         while now < start + Duration::from_secs(2) {
@@ -55,11 +55,11 @@ mod tests {
             }
             now += Duration::from_micros(100);
         }
-        assert!((2_049_000..=2_052_000).contains(&passed), "{passed}");
+        assert_eq!(passed, 2_000_000);
     }
 
     #[test]
-    fn a_pause_does_not_make_the_burst_longer() {
+    fn after_a_pause_a_burst_passes_however_long_it_was() {
         let start = Instant::now();
         let mut pace = Pace::new(1_000_000, BURST, start);
         let (later, mut burst) = (start + Duration::from_secs(5), 0);
